@@ -1,1 +1,1 @@
-
+"""The hook: a connection, single calls and pushes."""

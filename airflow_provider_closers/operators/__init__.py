@@ -1,1 +1,1 @@
-
+"""Operators that push what upstream tasks produced."""

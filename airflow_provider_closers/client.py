@@ -1,0 +1,164 @@
+"""One request to the API, and what its answer means. The only module that speaks HTTP."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from http.cookiejar import DefaultCookiePolicy
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
+
+from airflow_provider_closers import __version__
+from airflow_provider_closers.answer import Answer, Verdict, read_answer
+from airflow_provider_closers.errors import (
+    ClosersAPIError,
+    ClosersAuthError,
+    ClosersConfigError,
+    ClosersError,
+    ClosersRateLimitError,
+    ClosersUnavailableError,
+    ProspectExistsError,
+    ProspectNotFoundError,
+)
+
+if TYPE_CHECKING:
+    import requests
+
+    from airflow_provider_closers.settings import ClosersSettings
+
+PATH = "/v1/crm/prospect"
+
+
+class ClosersClient:
+    """
+    Sends single requests over kept-alive connections; safe to share between threads.
+
+    :param settings: The connection's checked contents.
+    :raises ClosersConfigError: ``ca_bundle`` names no file.
+    """
+
+    def __init__(self, settings: ClosersSettings) -> None:
+        if settings.ca_bundle and not Path(settings.ca_bundle).exists():
+            raise ClosersConfigError(
+                f"The connection's extra 'ca_bundle' names no file: {settings.ca_bundle!r}."
+            )
+        self._settings = settings
+        self._key = settings.api_key.encode()
+        self._url = settings.base_url + PATH
+        self._session = _new_session(settings)
+        # The environment (proxies, REQUESTS_CA_BUNDLE) is read once: it can't change within a
+        # push, and reading it again costs more than sending the request.
+        self._environment: dict[str, Any] = self._session.merge_environment_settings(  # type: ignore[assignment]
+            self._url, {}, stream=False, verify=settings.ca_bundle or True, cert=None
+        )
+        self._headers = {
+            "Authorization": f"Bearer {settings.api_key}",
+            "Content-Type": "application/json",
+            "Accept": "application/json",
+            "Accept-Encoding": "gzip, deflate",
+            "User-Agent": f"airflow-provider-closers/{__version__}",
+        }
+
+    def send(self, method: str, body: Mapping[str, Any]) -> Answer:
+        """
+        Send one request, once, and read its answer; never raises for what the network does.
+
+        :param method: ``POST``, ``PATCH`` or ``DELETE``.
+        :param body: The JSON object to send.
+        """
+        from requests.exceptions import RequestException
+
+        request = self._prepare(method, body)
+        try:
+            # The adapter, not `Session.send`: that one follows redirects, keeps cookies and lets
+            # a .netrc entry replace our header, none of which may happen here.
+            adapter = self._session.get_adapter(self._url)
+            response = adapter.send(request, timeout=self._settings.timeout, **self._environment)
+            content = response.content
+        except RequestException as e:
+            return _read_failure_to_answer(e)
+        # Should the far end echo our headers, the key stops here.
+        content = content.replace(self._key, b"***")
+        return read_answer(method, response.status_code, response.headers, content, time.time())
+
+    def close(self) -> None:
+        """Close the kept-alive connections."""
+        self._session.close()
+
+    def _prepare(self, method: str, body: Mapping[str, Any]) -> requests.PreparedRequest:
+        import requests
+
+        url, data = self._url, json.dumps(body, separators=(",", ":"), allow_nan=False).encode()
+        if method == "DELETE" and self._settings.delete_email_in == "query":
+            url, data = f"{url}?{urlencode(body)}", b""
+        return requests.Request(method, url, headers=self._headers, data=data).prepare()
+
+
+def error_from(method: str, answer: Answer) -> ClosersError:
+    """Return the error that tells a caller what an answer other than ``OK`` asks of them."""
+    what = f"{method} {PATH} " + (f"answered {answer.status}" if answer.status else "got no answer")
+    match answer.verdict:
+        case Verdict.UNAUTHORIZED:
+            return ClosersAuthError(f"{what}: the API refused the key; check the connection's password.")
+        case Verdict.RATE_LIMITED:
+            wait = "" if answer.retry_after is None else f", in {answer.retry_after:.0f} s"
+            return ClosersRateLimitError(
+                f"{what}: too many requests; try again later{wait}.", answer.retry_after
+            )
+        case Verdict.UNAVAILABLE:
+            # What the API wrote is not repeated; what kept us from an answer is our own words.
+            why = f" ({answer.reason})" if answer.status is None else ""
+            return ClosersUnavailableError(f"{what}{why}; try again later.")
+        case Verdict.EXISTS:
+            return ProspectExistsError(f"{what}: a prospect with this email exists.")
+        case Verdict.NOT_FOUND:
+            return ProspectNotFoundError(f"{what}: no prospect has this email.")
+        case Verdict.NOT_THE_API:
+            return ClosersAPIError(
+                f"{what}, which is not the API's answer; check the connection's host.",
+                answer.status or 0,
+                answer.text,
+            )
+        case _:
+            return ClosersAPIError(f"{what}: the API refused the request.", answer.status or 0, answer.text)
+
+
+def _new_session(settings: ClosersSettings) -> requests.Session:
+    import requests
+    from requests.adapters import HTTPAdapter
+
+    session = requests.Session()
+    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+    adapter = HTTPAdapter(pool_connections=1, pool_maxsize=settings.max_concurrency)
+    session.mount("https://", adapter)
+    session.mount("http://", adapter)
+    return session
+
+
+def _read_failure_to_answer(error: Exception) -> Answer:
+    return Answer(
+        Verdict.UNAVAILABLE, reason=_describe(error), may_have_worked=_may_have_reached_the_api(error)
+    )
+
+
+def _may_have_reached_the_api(error: Exception) -> bool:
+    """Tell a request that never left (no connection, no handshake) from one whose answer was lost."""
+    from requests.exceptions import ConnectTimeout, ProxyError, SSLError
+    from urllib3.exceptions import NewConnectionError
+
+    if isinstance(error, ConnectTimeout | ProxyError | SSLError):
+        return False
+    inner = getattr(error.args[0], "reason", None) if error.args else None
+    return not isinstance(inner, NewConnectionError)
+
+
+def _describe(error: BaseException) -> str:
+    """Name the failure by its kind: a message could hold a proxy's password."""
+    root = error
+    while (deeper := root.__cause__ or root.__context__) is not None:
+        root = deeper
+    words = getattr(root, "verify_message", None) or getattr(root, "strerror", None) or ""
+    names = [type(error).__name__] + ([type(root).__name__] if root is not error else [])
+    return ": ".join([*names, words] if words else names)

@@ -1,0 +1,111 @@
+"""
+What can go wrong; each leaf is there because a caller does something different about it.
+
+::
+
+    ClosersError
+    ├── ClosersConfigError       mend the connection or the call (also a ValueError)
+    ├── InvalidProspectError     mend the record; nothing was sent (also a ValueError)
+    ├── TooManyDeletesError      look at the input, then raise the limit (also a ValueError)
+    ├── ClosersAuthError         mend the key; nothing else helps
+    ├── ClosersRateLimitError    come back after ``retry_after`` seconds
+    ├── ClosersUnavailableError  try again later
+    ├── ProspectExistsError      update instead
+    ├── ProspectNotFoundError    create instead
+    ├── ClosersAPIError          any other refusal: read ``text``
+    └── PushFailedError          read ``report``: some records did not make it
+
+Messages name method, path and status; never a key, an answer's body or an email.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from airflow_provider_closers.push.report import PushReport
+
+
+class ClosersError(Exception):
+    """Root of everything that this provider raises on purpose."""
+
+
+class ClosersConfigError(ClosersError, ValueError):
+    """The connection, or an argument of the call, is unusable; nothing was sent."""
+
+
+class InvalidProspectError(ClosersError, ValueError):
+    """The record breaks a record rule; nothing was sent."""
+
+
+class TooManyDeletesError(ClosersError, ValueError):
+    """More records to delete than ``max_deletes`` allows; nothing was sent."""
+
+
+class ClosersAuthError(ClosersError):
+    """The API refused the key (401 or 403)."""
+
+
+class ClosersRateLimitError(ClosersError):
+    """
+    The API asked to slow down (429) more often, or for longer, than a call waits.
+
+    :param message: What was asked and answered.
+    :param retry_after: Seconds the API asked to wait, ``None`` where it did not say.
+    """
+
+    def __init__(self, message: str, retry_after: float | None = None) -> None:
+        super().__init__(message, retry_after)
+        self.message = message
+        self.retry_after = retry_after
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class ClosersUnavailableError(ClosersError):
+    """No answer that can be used: no connection, a time-out, a 5xx, a proxy's page."""
+
+
+class ProspectExistsError(ClosersError):
+    """A prospect with this email exists."""
+
+
+class ProspectNotFoundError(ClosersError):
+    """No prospect has this email."""
+
+
+class ClosersAPIError(ClosersError):
+    """
+    The API refused the request for another reason.
+
+    :param message: What was asked and answered, without the body.
+    :param status_code: HTTP status of the answer.
+    :param text: The start of the answer's text, the key blotted out.
+    """
+
+    def __init__(self, message: str, status_code: int, text: str = "") -> None:
+        super().__init__(message, status_code, text)
+        self.message = message
+        self.status_code = status_code
+        self.text = text
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class PushFailedError(ClosersError):
+    """
+    A push ended with more rejects than allowed, or with records that were never settled.
+
+    :param message: What is wrong and what to do.
+    :param report: The push's :class:`~airflow_provider_closers.push.report.PushReport`.
+    """
+
+    def __init__(self, message: str, report: PushReport) -> None:
+        super().__init__(message, report)
+        self.message = message
+        self.report = report
+
+    def __str__(self) -> str:
+        return self.message

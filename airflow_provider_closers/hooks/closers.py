@@ -1,0 +1,273 @@
+"""The hook: a Closers connection, single calls and pushes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.common.compat.sdk import BaseHook
+
+from airflow_provider_closers.errors import ClosersError
+
+if TYPE_CHECKING:
+    from airflow_provider_closers.client import ClosersClient
+    from airflow_provider_closers.prospect import Prospect
+    from airflow_provider_closers.push.checkpoint import Checkpoint
+    from airflow_provider_closers.push.engine import Suppression
+    from airflow_provider_closers.push.pace import Pacer
+    from airflow_provider_closers.push.report import PushReport, Reject
+    from airflow_provider_closers.settings import ClosersSettings
+
+#: Seconds of ``Retry-After`` that a single call waits for by itself; a longer wait is raised.
+_LONGEST_WAIT_OF_A_CALL = 5.0
+
+
+class ClosersHook(BaseHook):
+    """
+    Talks to the Closers prospect API.
+
+    The connection is read on first use; see the README for its fields. The key travels in the
+    ``Authorization`` header only.
+
+    :param closers_conn_id: The connection's id.
+    """
+
+    conn_name_attr = "closers_conn_id"
+    default_conn_name = "closers_default"
+    conn_type = "closers"
+    hook_name = "Closers"
+
+    def __init__(self, closers_conn_id: str = default_conn_name) -> None:
+        super().__init__()
+        self.closers_conn_id = closers_conn_id
+
+    @cached_property
+    def settings(self) -> ClosersSettings:
+        """
+        The connection's checked contents.
+
+        :raises ClosersConfigError: Names the connection, the field and what is allowed.
+        """
+        from airflow_provider_closers.settings import ClosersSettings
+
+        connection = self.get_connection(self.closers_conn_id)
+        return ClosersSettings.from_connection(
+            self.closers_conn_id,
+            password=connection.password,
+            host=connection.host,
+            port=connection.port,
+            scheme=connection.schema,
+            extra=connection.extra,
+        )
+
+    def get_conn(self) -> ClosersClient:
+        """Return the client, which sends one request at a time over kept-alive connections."""
+        return self._client
+
+    def create_prospect(
+        self, prospect: Mapping[str, Any], *, reset_flags: Iterable[str] = ()
+    ) -> dict[str, Any]:
+        """
+        Add a prospect.
+
+        The page lists fewer fields for POST than for PATCH: where the record has more (``title``,
+        a status flag), a PATCH with the rest follows. A lost answer is asked for again, and "exists"
+        on that second try is success. (Vendor's page "Prospect API", *Add new prospect*.)
+
+        :param prospect: The record; ``email`` is required.
+        :param reset_flags: Status flags whose ``False`` is sent, too.
+        :return: The API's decoded answer to the POST, ``{}`` where it has no body.
+        :raises ProspectExistsError: A prospect with this email exists.
+        :raises InvalidProspectError: The record is unusable; nothing was sent.
+        :raises ClosersError: One of its family, for any other refusal.
+        """
+        record = self._read(prospect, reset_flags)
+        answer = self._call("POST", record.post_body)
+        if (rest := record.beyond_post_body) is not None:
+            self._call("PATCH", rest)
+        return answer
+
+    def update_prospect(
+        self, prospect: Mapping[str, Any], *, reset_flags: Iterable[str] = ()
+    ) -> dict[str, Any]:
+        """
+        Change the given fields of the prospect with this email.
+
+        Fields that are absent or ``None`` are not sent, so a repeat is harmless. (Vendor's page
+        "Prospect API", *Update prospect*.)
+
+        :param prospect: The record; ``email`` is required.
+        :param reset_flags: Status flags whose ``False`` is sent, too.
+        :return: The API's decoded answer, ``{}`` where it has no body.
+        :raises ProspectNotFoundError: No prospect has this email.
+        :raises InvalidProspectError: The record is unusable; nothing was sent.
+        :raises ClosersError: One of its family, for any other refusal.
+        """
+        return self._call("PATCH", self._read(prospect, reset_flags).patch_body)
+
+    def delete_prospect(self, prospect: str | Mapping[str, Any]) -> dict[str, Any]:
+        """
+        Remove a prospect from the account and from every campaign, for good.
+
+        (Vendor's page "Prospect API", *Delete prospect*.)
+
+        :param prospect: The email, or a record with it.
+        :return: The API's decoded answer, ``{}`` where it has no body.
+        :raises ProspectNotFoundError: No prospect has this email.
+        :raises InvalidProspectError: The email is unusable; nothing was sent.
+        :raises ClosersError: One of its family, for any other refusal.
+        """
+        return self._call("DELETE", {"email": self._read(prospect).email})
+
+    def push(
+        self,
+        operation: str,
+        prospects: Mapping[str, Any] | Iterable[Any],
+        *,
+        field_map: Mapping[str, str] | None = None,
+        other_attributes: str | Iterable[str] = (),
+        if_exists: str | None = None,
+        if_missing: str | None = None,
+        reset_flags: str | Iterable[str] = (),
+        suppression: Suppression | None = None,
+        preview: bool = False,
+        on_reject: Callable[[Reject], None] | None = None,
+        checkpoint: Checkpoint | None = None,
+    ) -> PushReport:
+        """
+        Apply one operation to every record, and account for every record.
+
+        One bad record never holds up the others. A refused key or an outage ends the push early,
+        which is not raised: the report's ``error`` says why, and the rest is ``unresolved``.
+
+        :param operation: ``create``, ``update``, ``upsert`` or ``delete``.
+        :param prospects: One record or any iterable of them, of any length; it is read as it is
+            pushed. For delete, an email string stands for its record.
+        :param field_map: Renames: the record's key to a field, or to a name in ``other_attributes``.
+        :param other_attributes: Keys that go into ``otherAttribute``, or ``"*"`` for every key that
+            is no field.
+        :param if_exists: For create: ``skip`` (default), ``update`` or ``fail``.
+        :param if_missing: For update: ``fail`` (default), ``skip`` or ``create``; for delete:
+            ``skip`` (default) or ``fail``.
+        :param reset_flags: Status flags whose ``False`` is sent, too.
+        :param suppression: Addresses that are not sent; those that are deleted are added to it.
+        :param preview: Read, check and count everything and send nothing; what would be sent is
+            counted as ``unresolved``.
+        :param on_reject: Called with each reject.
+        :param checkpoint: An object with ``load()`` and ``save(state)``, where the push keeps how
+            far it got, so that another one with the same input goes on from there.
+        :return: The counts, and the first rejects.
+        :raises ClosersConfigError: The connection or an argument is unusable; nothing was sent.
+        """
+        from airflow_provider_closers.prospect import RecordRules
+        from airflow_provider_closers.push.engine import Push
+        from airflow_provider_closers.push.journey import Route
+        from airflow_provider_closers.push.source import records_of
+
+        push = Push(
+            client=self.get_conn(),
+            settings=self.settings,
+            route=Route(operation=operation, if_exists=if_exists, if_missing=if_missing),
+            rules=RecordRules(
+                field_map=field_map,
+                other_attributes=other_attributes,
+                reset_flags=reset_flags,
+                bare_emails=operation == "delete",
+            ),
+            suppression=suppression,
+            preview=preview,
+            on_reject=on_reject,
+            checkpoint=checkpoint,
+        )
+        return push.run(records_of(prospects, operation))
+
+    def test_connection(self) -> tuple[bool, str]:
+        """
+        Tell whether the host is the API and takes the key; the form's *Test* button calls this.
+
+        Sends a POST without the required email, which can create nothing.
+
+        :return: Whether it works, and what came.
+        """
+        try:
+            answer = self.get_conn().send("POST", {})
+        except ClosersError as e:
+            return False, str(e)
+        return _read_test(answer.status, answer.verdict.name, answer.reason)
+
+    @classmethod
+    def get_connection_form_widgets(cls) -> dict[str, Any]:
+        """Return the extras' form fields; Airflow 2.11 asks for them here, 3.x in the provider info."""
+        from flask_appbuilder.fieldwidgets import BS3TextFieldWidget
+        from wtforms import IntegerField, StringField
+        from wtforms.validators import Optional
+
+        from airflow_provider_closers.get_provider_info import CONN_FIELDS
+
+        # Airflow 2.11 takes no other kinds: a FloatField would cost the hook its registration.
+        kinds = {"integer": IntegerField}
+        return {
+            name: kinds.get(field["schema"]["type"][0], StringField)(
+                field["label"],
+                description=field["description"],
+                default=field["schema"]["default"],
+                validators=[Optional()],
+                widget=BS3TextFieldWidget(),
+            )
+            for name, field in CONN_FIELDS.items()
+        }
+
+    @classmethod
+    def get_ui_field_behaviour(cls) -> dict[str, Any]:
+        """Return how the form shows the standard fields; for Airflow 2.11, as above."""
+        from airflow_provider_closers.get_provider_info import UI_FIELD_BEHAVIOUR
+
+        return {key.replace("-", "_"): value for key, value in UI_FIELD_BEHAVIOUR.items()}
+
+    @cached_property
+    def _client(self) -> ClosersClient:
+        from airflow_provider_closers.client import ClosersClient
+
+        return ClosersClient(self.settings)
+
+    @cached_property
+    def _pacer(self) -> Pacer:
+        from airflow_provider_closers.push.pace import Pacer
+
+        return Pacer(self.settings.requests_per_second)
+
+    def _read(self, record: Any, reset_flags: Iterable[str] = ()) -> Prospect:
+        from airflow_provider_closers.prospect import RecordRules
+
+        prospect = RecordRules(reset_flags=reset_flags, bare_emails=True).read(record)
+        if prospect.withheld_flags:
+            self.log.info("%d status flags are False and not sent; see reset_flags.", prospect.withheld_flags)
+        return prospect
+
+    def _call(self, method: str, body: dict[str, Any]) -> dict[str, Any]:
+        from airflow_provider_closers.answer import Verdict
+        from airflow_provider_closers.client import error_from
+        from airflow_provider_closers.push.journey import Request
+        from airflow_provider_closers.push.sender import PushStoppedError, Sender
+
+        sender = Sender(self.get_conn(), self._pacer, self.settings.max_attempts, _LONGEST_WAIT_OF_A_CALL)
+        try:
+            answer = sender.send(Request(method, body)).answer
+        except PushStoppedError:
+            raise sender.error or ClosersError(f"{method} was stopped.") from None
+        if answer.verdict is not Verdict.OK:
+            raise error_from(method, answer)
+        return answer.data
+
+
+def _read_test(status: int | None, verdict: str, reason: str) -> tuple[bool, str]:
+    """Tell what the answer to a POST without an email says of the connection."""
+    if verdict == "UNAUTHORIZED":
+        return False, f"The API refused the key (it answered {status}); check the password."
+    if verdict == "REFUSED" and status in (200, 400, 422):
+        return True, "The API answered and took the key."
+    if verdict == "RATE_LIMITED":
+        return False, "The API answers, but has no time now (429, too many requests); try again later."
+    came = f"it answered {status}" if status else "no answer came"
+    return False, f"This host is not the Closers API: {came}{f' ({reason})' if reason else ''}."

@@ -1,0 +1,134 @@
+"""
+The requests that settle one record.
+
+A journey yields a request, is sent its final answer, and returns the outcome. How a request is
+tried again, and how fast, is not its business.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from airflow_provider_closers.answer import Answer, Verdict
+from airflow_provider_closers.errors import ClosersConfigError
+from airflow_provider_closers.prospect import Prospect
+from airflow_provider_closers.push.report import Outcome
+
+OPERATIONS = ("create", "update", "upsert", "delete")
+
+
+class Request(NamedTuple):
+    """A request to send."""
+
+    method: str
+    body: dict[str, Any]
+
+
+Journey = Generator[Request, Answer, Outcome]
+
+
+class RecordRefusedError(Exception):
+    """The API, or what the user asked for, makes this record a reject."""
+
+    def __init__(self, reason: str, status: int | None) -> None:
+        super().__init__(reason, status)
+        self.reason = reason
+        self.status = status
+
+
+@dataclass(frozen=True, kw_only=True)
+class Route:
+    """
+    What to do with each record of a push.
+
+    :param operation: One of :data:`OPERATIONS`.
+    :param if_exists: For create: ``skip`` (default), ``update`` or ``fail``.
+    :param if_missing: For update: ``fail`` (default), ``skip`` or ``create``; for delete:
+        ``skip`` (default) or ``fail``.
+    :raises ClosersConfigError: One of them is something else.
+    """
+
+    operation: str
+    if_exists: str | None = None
+    if_missing: str | None = None
+
+    def __post_init__(self) -> None:
+        _check("operation", self.operation, OPERATIONS)
+        if self.if_exists is not None:
+            _check("if_exists", self.if_exists, ("skip", "update", "fail"))
+        if self.if_missing is not None:
+            allowed = ("skip", "fail") if self.operation == "delete" else ("fail", "skip", "create")
+            _check("if_missing", self.if_missing, allowed)
+
+    def start(self, prospect: Prospect) -> Journey:
+        """Return the journey of one record."""
+        match self.operation:
+            case "create":
+                return _create(prospect, self.if_exists or "skip")
+            case "upsert":
+                return _create(prospect, "update")
+            case "update":
+                return _update(prospect, self.if_missing or "fail")
+            case _:
+                return _delete(prospect, self.if_missing or "skip")
+
+
+def _check(parameter: str, value: Any, allowed: tuple[str, ...]) -> None:
+    if value in allowed:
+        return
+    nearest = difflib.get_close_matches(str(value), allowed, n=1)
+    hint = f" (did you mean {nearest[0]!r}?)" if nearest else ""
+    raise ClosersConfigError(f"{parameter} is {value!r}; it must be one of {', '.join(allowed)}{hint}.")
+
+
+def _create(prospect: Prospect, if_exists: str) -> Journey:
+    answer = yield Request("POST", prospect.post_body)
+    if answer.verdict is Verdict.EXISTS:
+        if if_exists == "skip":
+            return Outcome.EXISTING
+        if if_exists == "fail":
+            raise RecordRefusedError("a prospect with this email exists (if_exists='fail')", answer.status)
+        _confirm("PATCH", (yield Request("PATCH", prospect.patch_body)))
+        return Outcome.UPDATED
+    _confirm("POST", answer)
+    # The page lists fewer fields for POST than for PATCH: what is left follows. Where "created"
+    # is only concluded, the prospect may be an older one: then an upsert sends it all.
+    rest = prospect.patch_body if answer.is_assumed and if_exists == "update" else prospect.beyond_post_body
+    if rest is not None:
+        _confirm("PATCH", (yield Request("PATCH", rest)), "created, but not completed: ")
+    return Outcome.CREATED
+
+
+def _update(prospect: Prospect, if_missing: str) -> Journey:
+    answer = yield Request("PATCH", prospect.patch_body)
+    if answer.verdict is Verdict.NOT_FOUND:
+        if if_missing == "skip":
+            return Outcome.MISSING
+        if if_missing == "fail":
+            raise RecordRefusedError("no prospect has this email (if_missing='fail')", answer.status)
+        return (yield from _create(prospect, "update"))
+    _confirm("PATCH", answer)
+    return Outcome.UPDATED
+
+
+def _delete(prospect: Prospect, if_missing: str) -> Journey:
+    answer = yield Request("DELETE", {"email": prospect.email})
+    if answer.verdict is Verdict.NOT_FOUND:
+        if if_missing == "skip":
+            return Outcome.MISSING
+        raise RecordRefusedError("no prospect has this email (if_missing='fail')", answer.status)
+    _confirm("DELETE", answer)
+    return Outcome.DELETED
+
+
+def _confirm(method: str, answer: Answer, so_far: str = "") -> None:
+    """Raise unless the API confirmed the request."""
+    if answer.verdict is Verdict.OK:
+        return
+    said = f"answered {answer.status}" if answer.status else "got no answer"
+    why = f": {answer.reason}" if answer.reason else ""
+    doubt = "; it may have worked all the same" if answer.may_have_worked else ""
+    raise RecordRefusedError(f"{so_far}{method} {said}{why}{doubt}", answer.status)

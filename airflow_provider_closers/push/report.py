@@ -1,0 +1,124 @@
+"""What became of a push: outcomes, rejects and counts."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+from typing import Any
+
+from airflow_provider_closers.errors import ClosersError
+from airflow_provider_closers.prospect import email_of, mask_email
+
+#: How many rejects the report itself keeps; all of them go to ``on_reject``.
+REJECTS_KEPT = 20
+
+
+class Outcome(enum.StrEnum):
+    """The one way in which an input record ends."""
+
+    CREATED = "created"
+    UPDATED = "updated"
+    DELETED = "deleted"
+    EXISTING = "existing"
+    MISSING = "missing"
+    SUPPRESSED = "suppressed"
+    FILTERED = "filtered"
+    REJECTED = "rejected"
+    UNRESOLVED = "unresolved"
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """
+    A record that was given up.
+
+    :param index: Its place in the input, from 0.
+    :param record: The record as it was given.
+    :param reason: Why, and the way out.
+    :param attempts: How many requests it took; 0 where it broke a record rule.
+    :param status: HTTP status of the last answer, ``None`` where there was none.
+    """
+
+    index: int
+    record: Any
+    reason: str
+    attempts: int = 0
+    status: int | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the small form for the report, with the email masked."""
+        return {"index": self.index, "email": mask_email(email_of(self.record)), "reason": self.reason}
+
+
+@dataclass(kw_only=True)
+class PushReport:
+    """
+    The counts of a push. The outcomes add up to ``total``.
+
+    :param operation: ``create``, ``update``, ``upsert`` or ``delete``.
+    :param preview: Whether nothing was sent; records that would have been are ``unresolved``.
+    :param total: Records read.
+    :param withheld_flags: Status flags that were ``False`` and therefore not sent.
+    :param requests: Requests sent, the retries among them.
+    :param retries: Requests sent again after an answer that was no use.
+    :param seconds: How long it took.
+    :param rejects: The first 20 rejects.
+    :param rejects_path: Where all of them are.
+    :param error: What stopped the push before its end.
+    """
+
+    operation: str
+    preview: bool = False
+    total: int = 0
+    created: int = 0
+    updated: int = 0
+    deleted: int = 0
+    existing: int = 0
+    missing: int = 0
+    suppressed: int = 0
+    filtered: int = 0
+    rejected: int = 0
+    unresolved: int = 0
+    withheld_flags: int = 0
+    requests: int = 0
+    retries: int = 0
+    seconds: float = 0.0
+    rejects: list[Reject] = field(default_factory=list)
+    rejects_path: str | None = None
+    error: ClosersError | None = None
+
+    def count(self, outcome: Outcome, records: int = 1) -> None:
+        """Count records as ended so."""
+        setattr(self, outcome.value, getattr(self, outcome.value) + records)
+        self.total += records
+
+    @property
+    def outcomes(self) -> dict[str, int]:
+        """The count of each outcome, zeros included."""
+        return {outcome.value: getattr(self, outcome.value) for outcome in Outcome}
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the report as a small JSON object, with emails masked."""
+        return {
+            "operation": self.operation,
+            "preview": self.preview,
+            "total": self.total,
+            **self.outcomes,
+            "withheld_flags": self.withheld_flags,
+            "requests": self.requests,
+            "retries": self.retries,
+            "seconds": round(self.seconds, 3),
+            "rejects": [reject.as_dict() for reject in self.rejects],
+            "rejects_path": self.rejects_path,
+        }
+
+    def __str__(self) -> str:
+        """Return one line for a log: what became of how many records."""
+        outcomes = ", ".join(f"{n:,} {name}" for name, n in self.outcomes.items() if n) or "no records"
+        retries = f", {self.retries:,} of them retries" if self.retries else ""
+        withheld = f"; {self.withheld_flags:,} status flags withheld" if self.withheld_flags else ""
+        operation = f"preview of {self.operation}" if self.preview else self.operation
+        return (
+            f"{operation}: {self.total:,} read: {outcomes}{withheld}; "
+            f"{self.requests:,} requests{retries}, {self.seconds:.1f} s"
+        )

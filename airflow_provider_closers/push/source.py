@@ -1,0 +1,46 @@
+"""What may be given as ``prospects``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from airflow_provider_closers.errors import ClosersConfigError
+
+
+def records_of(prospects: Any, operation: str) -> Iterable[Any]:
+    """
+    Return the records in what the user gave: one mapping, or any iterable of mappings.
+
+    :param prospects: The argument as it was given.
+    :param operation: For ``delete`` an email string stands for its record.
+    :return: The iterable itself, not copied.
+    :raises ClosersConfigError: It holds no records; says what it is and what to give.
+    """
+    if isinstance(prospects, str) and operation == "delete":
+        return [prospects]
+    if isinstance(prospects, Mapping):
+        if prospects and all(isinstance(value, Mapping) for value in prospects.values()):
+            raise _not_records("a mapping of mappings", "pass list(prospects.values())")
+        return [prospects]
+    if prospects is None:
+        raise _not_records("None", "did the upstream task return its records?")
+    if isinstance(prospects, str):
+        raise _not_records(
+            "a str",
+            "pass the upstream task's output itself (prospects=extract()), or set "
+            "render_template_as_native_obj=True on the DAG",
+        )
+    if hasattr(prospects, "to_dicts"):
+        raise _not_records("a data frame", "pass frame.to_dicts()")
+    if hasattr(prospects, "to_dict"):
+        raise _not_records("a data frame", 'pass frame.to_dict("records")')
+    if isinstance(prospects, bytes | bytearray) or not isinstance(prospects, Iterable):
+        raise _not_records(f"of type {type(prospects).__name__}", "pass a list of mappings")
+    return prospects
+
+
+def _not_records(what: str, way_out: str) -> ClosersConfigError:
+    return ClosersConfigError(
+        f"prospects is {what}; it must be one mapping or an iterable of them: {way_out}."
+    )
