@@ -12,8 +12,10 @@ _FALL = 0.7
 # steeply after the first 429, which may come before anything got through, gently once known.
 _STEEP_CLIMB = 0.5
 _GENTLE_CLIMB = 0.05
-_FIRST_RATE = 2.0
+_FIRST_RATE = 10.0
 _LOWEST_RATE = 0.2
+# Limits are counted over a second or so: what is refused within it was used up before the cut.
+_SECONDS_FOR_A_CUT_TO_SHOW = 1.0
 
 
 class Pacer:
@@ -73,11 +75,11 @@ class Pacer:
         """
         Note a 429.
 
-        :param sent_at: When its request left. Those that were under way when the rate was last
-            cut say nothing about the new rate.
+        :param sent_at: When its request left. Those that left before the last cut of the rate, or
+            just after, say nothing about the new rate.
         """
         with self._lock:
-            if self._fixed or sent_at < self._cut_at:
+            if self._fixed or sent_at < self._cut_at + _SECONDS_FOR_A_CUT_TO_SHOW:
                 return
             now = self._clock()
             got_through = self._answers / max(now - self._counted_from, 1.0)
