@@ -72,10 +72,9 @@ class ClosersClient:
 
         request = self._prepare(method, body)
         try:
-            # The adapter, not `Session.send`: that one follows redirects, keeps cookies and lets
-            # a .netrc entry replace our header, none of which may happen here.
-            adapter = self._session.get_adapter(self._url)
-            response = adapter.send(request, timeout=self._settings.timeout, **self._environment)
+            response = self._session.send(
+                request, timeout=self._settings.timeout, allow_redirects=False, **self._environment
+            )
             content = response.content
         except RequestException as e:
             return _read_failure_to_answer(e)
@@ -93,6 +92,7 @@ class ClosersClient:
         url, data = self._url, json.dumps(body, separators=(",", ":"), allow_nan=False).encode()
         if method == "DELETE" and self._settings.delete_email_in == "query":
             url, data = f"{url}?{urlencode(body)}", b""
+        # Prepared here and not by the session, which would let a .netrc entry replace our header.
         return requests.Request(method, url, headers=self._headers, data=data).prepare()
 
 
@@ -130,6 +130,8 @@ def _new_session(settings: ClosersSettings) -> requests.Session:
     from requests.adapters import HTTPAdapter
 
     session = requests.Session()
+    # Not even looked at: a redirect to nonsense would raise instead of being read as an answer.
+    session.get_redirect_target = lambda _: None  # type: ignore[method-assign]
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
     adapter = HTTPAdapter(pool_connections=1, pool_maxsize=settings.max_concurrency)
     session.mount("https://", adapter)

@@ -187,9 +187,15 @@ def test_an_unusable_email_rejects_the_record_without_repeating_it(email):
         ({"email": "jane@acme.io", "other_attribute": [1]}, "'other_attribute' is a list; it must be a map"),
         ({"email": "jane@acme.io", "other_attribute": "x"}, "'other_attribute' is a str that is not JSON"),
         ({"email": "jane@acme.io", "other_attribute": "[1]"}, "'other_attribute' is a list"),
-        ({"email": "jane@acme.io", "other_attribute": {"a": {1}}}, "'other_attribute.a' is a set, which JSON"),
+        (
+            {"email": "jane@acme.io", "other_attribute": {"a": {1}}},
+            "'other_attribute.a' is a set, which JSON",
+        ),
         ({"email": "jane@acme.io", "other_attribute": {"a": [b""]}}, r"'other_attribute.a\[0\]' is a bytes"),
-        ({"email": "jane@acme.io", "other_attribute": {"a": float("inf")}}, "'other_attribute.a' is infinite"),
+        (
+            {"email": "jane@acme.io", "other_attribute": {"a": float("inf")}},
+            "'other_attribute.a' is infinite",
+        ),
         ({"email": "jane@acme.io", "other_attribute": {(1, 2): 3}}, "'other_attribute' has a tuple as a key"),
     ],
     ids=lambda value: None if isinstance(value, str) else repr(value)[:60],
