@@ -161,6 +161,6 @@ def _describe(error: BaseException) -> str:
     root = error
     while (deeper := root.__cause__ or root.__context__) is not None:
         root = deeper
-    words = getattr(root, "verify_message", None) or getattr(root, "strerror", None) or ""
-    names = [type(error).__name__] + ([type(root).__name__] if root is not error else [])
-    return ": ".join([*names, words] if words else names)
+    words = getattr(root, "verify_message", None) or getattr(root, "strerror", None)
+    inner = words or type(root).__name__
+    return f"{type(error).__name__}: {inner}" if root is not error else inner

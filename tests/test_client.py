@@ -167,7 +167,7 @@ def test_a_request_that_never_left_can_t_have_worked(new_client):
     answer = new_client(base_url="http://127.0.0.1:9").send("POST", JANE)
 
     assert answer.verdict is Verdict.UNAVAILABLE
-    assert answer.reason == "ConnectionError: ConnectionRefusedError: Connection refused"
+    assert answer.reason == "ConnectionError: Connection refused"
     assert not answer.may_have_worked
 
 
@@ -179,7 +179,7 @@ def test_a_host_that_no_name_server_knows_is_no_answer(new_client, monkeypatch):
 
     answer = new_client(base_url="https://crm.acme.io").send("POST", JANE)
 
-    assert answer.reason == "ConnectionError: gaierror: Name or service not known"
+    assert answer.reason == "ConnectionError: Name or service not known"
     assert not answer.may_have_worked
 
 

@@ -330,7 +330,7 @@ def test_test_connection_says_what_came(monkeypatch, requests_mock, answer, says
     [
         (
             {"host": "http://127.0.0.1:9"},
-            "no answer came (ConnectionError: ConnectionRefusedError: Connection refused)",
+            "no answer came (ConnectionError: Connection refused)",
         ),
         ({"host": "http://crm.acme.io"}, "Connection 'crm': host 'http://crm.acme.io' is plain http"),
         ({"password": ""}, "Connection 'crm': the password is empty"),
