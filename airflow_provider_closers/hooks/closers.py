@@ -242,7 +242,9 @@ class ClosersHook(BaseHook):
 
         prospect = RecordRules(reset_flags=reset_flags, bare_emails=True).read(record)
         if prospect.withheld_flags:
-            self.log.info("%d status flags are False and not sent; see reset_flags.", prospect.withheld_flags)
+            self.log.info(
+                "Status flags that were False and not sent: %d; see reset_flags.", prospect.withheld_flags
+            )
         return prospect
 
     def _call(self, method: str, body: dict[str, Any]) -> dict[str, Any]:

@@ -176,7 +176,7 @@ class _PushOperator(BaseOperator):
             self.log.warning("... and %d more.", report.rejected - len(report.rejects))
         if report.withheld_flags:
             self.log.info(
-                "%d status flags are False and were not sent: name a flag in reset_flags to reset it.",
+                "Status flags that were False and not sent: %d; name a flag in reset_flags to reset it.",
                 report.withheld_flags,
             )
         if failure := self._failure(report):
@@ -195,7 +195,7 @@ class _PushOperator(BaseOperator):
             return PushFailedError("There are no prospects to push (on_empty='fail').", report)
         allowed = self.max_rejects * report.total if self.max_rejects < 1 else self.max_rejects
         if report.rejected > allowed and not self.preview:
-            first = f" The first: {report.rejects[0].reason}." if report.rejects else ""
+            first = f" The first: {report.rejects[0].reason.rstrip('.')}." if report.rejects else ""
             where = f" All are in {report.rejects_path}." if report.rejects_path else ""
             return PushFailedError(
                 f"{report.rejected} of {report.total} records were rejected, max_rejects={self.max_rejects}; "

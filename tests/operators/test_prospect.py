@@ -500,7 +500,11 @@ def test_paths_connection_and_prospects_are_templated(operator):
 
 @pytest.mark.parametrize("operator", OPERATORS)
 def test_default_args_reach_the_common_parameters(operator):
-    with DAG("closers", schedule=None, default_args={"closers_conn_id": "crm", "max_rejects": 0.5, "rejects_path": "x"}):
+    with DAG(
+        "closers",
+        schedule=None,
+        default_args={"closers_conn_id": "crm", "max_rejects": 0.5, "rejects_path": "x"},
+    ):
         task = operator(task_id="push", prospects=[])
 
     assert (task.closers_conn_id, task.max_rejects, task.rejects_path) == ("crm", 0.5, "x")
