@@ -131,7 +131,7 @@ def _new_session(settings: ClosersSettings) -> requests.Session:
 
     session = requests.Session()
     # Not even looked at: a redirect to nonsense would raise instead of being read as an answer.
-    session.get_redirect_target = lambda _: None  # type: ignore[method-assign]
+    session.get_redirect_target = lambda _: None  # type: ignore[method-assign, assignment]
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
     adapter = HTTPAdapter(pool_connections=1, pool_maxsize=settings.max_concurrency)
     session.mount("https://", adapter)

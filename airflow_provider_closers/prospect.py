@@ -134,8 +134,8 @@ class RecordRules:
         attributes: dict[str, Any] = {}
         for key, boxed in record.items():
             place = self._place(key)
-            value = _unbox(boxed)
-            if _is_missing(value):
+            value = unbox(boxed)
+            if is_missing(value):
                 continue
             where = attributes if place.nested else given
             if place.name in where:
@@ -277,12 +277,13 @@ def _kind(value: Any) -> str:
     return f"{'an' if name[:1].lower() in 'aeiou' else 'a'} {name}"
 
 
-def _unbox(value: Any) -> Any:
-    """Turn numpy's scalars and arrays, which frames hold, into Python's."""
+def unbox(value: Any) -> Any:
+    """Return numpy's scalars and arrays, which frames hold, as Python's; others as they are."""
     return value.tolist() if type(value).__module__ == "numpy" else value
 
 
-def _is_missing(value: Any) -> bool:
+def is_missing(value: Any) -> bool:
+    """Tell whether a value means *not given*: ``None``, NaN, a frame's null."""
     if value is None:
         return True
     if isinstance(value, float):
@@ -366,8 +367,8 @@ def _to_json_object(mapping: Mapping[Any, Any], where: str, depth: int) -> dict[
     for key, boxed in mapping.items():
         if not isinstance(key, str | int) or isinstance(key, bool):
             raise InvalidProspectError(f"{where!r} has {_kind(key)} as a key; keys must be str.")
-        value = _unbox(boxed)
-        if not _is_missing(value):
+        value = unbox(boxed)
+        if not is_missing(value):
             result[str(key)] = _to_json(value, f"{where}.{key}", depth + 1)
     return result
 
@@ -379,9 +380,9 @@ def _to_json(value: Any, where: str, depth: int) -> Any:
     if isinstance(value, Mapping):
         return _to_json_object(value, where, depth)
     if isinstance(value, list | tuple):
-        unboxed = (_unbox(item) for item in value)
+        unboxed = (unbox(item) for item in value)
         return [
-            None if _is_missing(item) else _to_json(item, f"{where}[{i}]", depth + 1)
+            None if is_missing(item) else _to_json(item, f"{where}[{i}]", depth + 1)
             for i, item in enumerate(unboxed)
         ]
     for kinds, convert in _CONVERSIONS:

@@ -4,23 +4,31 @@ The suppression list: addresses that must not be contacted again.
 One entry a line: an address, ``hmac-sha256:<64 hex digits>``, or either as a JSON object
 (``{"email": ...}``, ``{"hmac_sha256": ...}``). Empty lines and lines that start with ``#`` don't
 count. Addresses are compared without regard to case, since nobody documents whether the API minds
-it, and contacting somebody in spite of the list is the worse mistake.
+it, and contacting somebody in spite of the list is the worse mistake. For the same reason a line
+that is meant for somebody and could never match is an error. A hash is that of the address in lower
+case (case-folded).
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
+import io
 import json
 import re
+import unicodedata
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from airflow_provider_closers.errors import ClosersConfigError
+from airflow_provider_closers.storage import open_to_append
 
 _PREFIX = "hmac-sha256:"
 _HASH = re.compile(r"[0-9a-f]{64}")
+# What surrounds an address in a CSV file or a mail's header is no part of it, and "*" no wildcard.
+_ADDRESS = re.compile(r"""[^\s"<>()\[\]\\,;:*@]+@\w(?:[\w.-]*\w)?""")
 
 
 class SuppressionList:
@@ -65,24 +73,25 @@ class SuppressionList:
         """
 
         def append(text: str) -> None:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with path.open("a", encoding="utf-8") as file:
-                file.write(text)
+            with open_to_append(path) as file:
+                file.write(text.encode())
 
         name = repr(str(path))
         try:
             if create and not path.exists():
                 return cls((), name=name, secret=secret, append=append)
-            with path.open(encoding="utf-8") as file:
-                return cls(file, name=name, secret=secret, append=append)
+            # Read as a whole: the files of Airflow 2's ObjectStoragePath don't iterate over lines.
+            with path.open("rb") as file:
+                text = file.read().decode("utf-8-sig")
         except (OSError, UnicodeDecodeError) as e:
             raise ClosersConfigError(
                 f"The suppression list {name} can't be read ({type(e).__name__}); nothing was sent."
             ) from e
+        return cls(io.StringIO(text, newline=None), name=name, secret=secret, append=append)
 
     def __contains__(self, email: str) -> bool:
         """Tell whether an address is on the list."""
-        address = email.casefold()
+        address = _folded(email)
         return address in self._addresses or (bool(self._hashes) and self._hash(address) in self._hashes)
 
     def add(self, emails: Iterable[str]) -> None:
@@ -97,7 +106,7 @@ class SuppressionList:
             raise ClosersConfigError(
                 f"Adding to the suppression list {self._name} takes a key for the hashes; it is missing."
             )
-        new = {self._hash(email.casefold()) for email in emails if email not in self}
+        new = {self._hash(_folded(email)) for email in emails if email not in self}
         if new:
             self._append("".join(f"{_PREFIX}{digest}\n" for digest in sorted(new)))
             self._hashes |= new
@@ -110,10 +119,10 @@ class SuppressionList:
         if not entry or entry.startswith("#"):
             return
         address, digest = _read_entry(entry)
-        if digest and _HASH.fullmatch(digest):
-            self._hashes.add(digest)
-        elif address and address.count("@") == 1 and not any(char.isspace() for char in address):
-            self._addresses.add(address.casefold())
+        if digest and _HASH.fullmatch(digest.lower()):
+            self._hashes.add(digest.lower())
+        elif address and address.isprintable() and _ADDRESS.fullmatch(address):
+            self._addresses.add(_folded(address))
         else:
             raise ClosersConfigError(
                 f"The suppression list {self._name} is malformed in line {number}: it is neither an address "
@@ -126,10 +135,22 @@ def _read_entry(entry: str) -> tuple[str | None, str | None]:
     if entry.startswith("{"):
         try:
             fields = json.loads(entry)
-        except ValueError:
+        except (ValueError, RecursionError):
             return None, None
         address, digest = fields.get("email"), fields.get("hmac_sha256")
         return (address if isinstance(address, str) else None), (digest if isinstance(digest, str) else None)
     if entry.startswith(_PREFIX):
         return None, entry.removeprefix(_PREFIX)
     return entry, None
+
+
+def _folded(address: str) -> str:
+    """Return the form in which addresses are compared: one for all spellings of the same address."""
+    local, _, domain = unicodedata.normalize("NFC", address).casefold().rpartition("@")
+    if "xn--" in domain:
+        # The record rules give the domain as it reads, and so must the list.
+        import idna
+
+        with contextlib.suppress(idna.IDNAError):
+            domain = idna.decode(domain).casefold()
+    return f"{local}@{domain}"

@@ -85,8 +85,8 @@ class _PushOperator(BaseOperator):
         :raises ClosersError: What stopped the push before its end, one of its family.
         """
         self._check_limits()
-        checkpoint = self._checkpoint()
-        with self._rejects_file(context, is_resumed=bool(checkpoint and checkpoint.load())) as rejects:
+        checkpoint = self._checkpoint(context)
+        with self._rejects_file(context, checkpoint) as rejects:
             report = self.hook.push(
                 self.operation,
                 self._records(),
@@ -128,24 +128,23 @@ class _PushOperator(BaseOperator):
         if self.on_empty not in ("success", "skip", "fail"):
             raise ClosersConfigError(f"on_empty is {self.on_empty!r}; it must be success, skip or fail.")
 
-    def _rejects_file(self, context: Any, *, is_resumed: bool) -> AbstractContextManager[RejectsFile | None]:
+    def _rejects_file(
+        self, context: Any, checkpoint: FileCheckpoint | None
+    ) -> AbstractContextManager[RejectsFile | None]:
         if not self.rejects_path:
             return nullcontext()
+        from airflow_provider_closers.push.checkpoint import is_usable
         from airflow_provider_closers.push.rejects import RejectsFile
 
-        path = _storage_path(self.rejects_path)
-        # The mapped instances of a task share the parameter; they must not share the file.
-        map_index = getattr(context.get("ti"), "map_index", -1)
-        if isinstance(map_index, int) and map_index >= 0:
-            path = path.with_name(f"{path.stem}-{map_index}{path.suffix}")
-        return RejectsFile(path, keep=is_resumed)
+        is_resumed = checkpoint is not None and is_usable(checkpoint.load(), self.operation)
+        return RejectsFile(_path_of_instance(self.rejects_path, context), keep=is_resumed)
 
-    def _checkpoint(self) -> FileCheckpoint | None:
+    def _checkpoint(self, context: Any) -> FileCheckpoint | None:
         if not self.checkpoint_path:
             return None
         from airflow_provider_closers.push.checkpoint import FileCheckpoint
 
-        return FileCheckpoint(_storage_path(self.checkpoint_path))
+        return FileCheckpoint(_path_of_instance(self.checkpoint_path, context))
 
     def _suppression(self) -> SuppressionList | None:
         if not self.suppression_list:
@@ -221,7 +220,7 @@ class CreateProspectOperator(_PushOperator):
         ``{"conn_id": ..., "sql": ...}`` (templated).
     :param max_rejects: How many rejects the task bears: a count, or a fraction below 1.
     :param checkpoint_path: A file on any ObjectStoragePath in which the push keeps how far it got,
-        so that a retry goes on from there (templated).
+        so that a retry goes on from there (templated); a mapped task adds its map index to the name.
     :param rejects_path: A file on any ObjectStoragePath for the full rejects, as JSON Lines
         (templated); a mapped task adds its map index to the name.
     :param on_empty: The task's end where there are no records: ``success``, ``skip`` or ``fail``.
@@ -322,6 +321,15 @@ def _storage_path(path: str) -> Path:
 
     # It has pathlib's interface, though not its class.
     return ObjectStoragePath(path)  # type: ignore[return-value]
+
+
+def _path_of_instance(path: str, context: Any) -> Path:
+    """Return a task's path, or for a mapped one each instance's: they share the parameter, not the file."""
+    whole = _storage_path(path)
+    map_index = getattr(context.get("ti"), "map_index", -1)
+    if not isinstance(map_index, int) or map_index < 0:
+        return whole
+    return whole.with_name(f"{whole.stem}-{map_index}{whole.suffix}")
 
 
 def _suppression_secret() -> str | None:

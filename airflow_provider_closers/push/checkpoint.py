@@ -4,11 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+from airflow_provider_closers.push.report import Outcome
+
 Record = tuple[int, Any]
+
+# Goes up when an older state can't be read any more.
+_VERSION = 1
+
+_OUTCOMES = frozenset(outcome.value for outcome in Outcome)
+_OTHER_COUNTS = {"withheld_flags", "requests", "retries", "seconds"}
+
+# What a default repr says of where the object lies in memory, which is elsewhere in the next try.
+_PLACE_IN_MEMORY = re.compile(r" at 0x[0-9a-fA-F]+")
 
 
 class Checkpoint(Protocol):
@@ -37,7 +49,7 @@ class FileCheckpoint:
             return None
         try:
             state = json.loads(self._path.read_text())
-        except ValueError:
+        except (ValueError, RecursionError):
             return None
         return state if isinstance(state, dict) else None
 
@@ -48,6 +60,31 @@ class FileCheckpoint:
             self._path.write_text(json.dumps(state))
         elif self._path.exists():
             self._path.unlink()
+
+
+def is_usable(state: Any, operation: str) -> bool:
+    """
+    Tell whether a push can go on from what a checkpoint holds.
+
+    Anything may lie there: the state of another operation, of a later version, or of a program that
+    took the same path. The counts must be those of the records that are settled, so that they add up
+    in the end.
+    """
+    if not isinstance(state, dict) or (state.get("version"), state.get("operation")) != (_VERSION, operation):
+        return False
+    try:
+        counts, read, still_open = state["counts"], state["read"], set(state["open"])
+        settled = sum(counts.get(outcome, 0) for outcome in _OUTCOMES)
+        return (
+            counts.keys() - _OUTCOMES == _OTHER_COUNTS
+            and min(counts.values()) >= 0
+            and settled == read - len(still_open)
+            and all(0 <= index < read for index in still_open)
+            and all(reject.keys() == {"index", "email", "reason"} for reject in state["rejects"])
+            and isinstance(state["fingerprint"], str)
+        )
+    except (KeyError, TypeError, AttributeError):
+        return False
 
 
 class InputChangedError(Exception):
@@ -66,7 +103,7 @@ class Ledger:
         """Note a record as read and open; one that :meth:`resume` returned is noted already."""
         if index < self._read:
             return
-        self._digest.update(repr(record).encode("utf-8", "backslashreplace"))
+        self._digest.update(_print_of(record).encode("utf-8", "backslashreplace") + b"\n")
         self._read = index + 1
         self._open.add(index)
 
@@ -76,7 +113,12 @@ class Ledger:
 
     def state(self) -> dict[str, Any]:
         """Return what a later try needs. It is as small as the window of open records."""
-        return {"read": self._read, "open": sorted(self._open), "fingerprint": self._digest.hexdigest()}
+        return {
+            "version": _VERSION,
+            "read": self._read,
+            "open": sorted(self._open),
+            "fingerprint": self._digest.hexdigest(),
+        }
 
     def resume(self, records: Iterator[Record], state: dict[str, Any]) -> list[Record]:
         """
@@ -101,3 +143,13 @@ class Ledger:
         if self._digest.hexdigest() != state["fingerprint"]:
             raise InputChangedError
         return left
+
+
+def _print_of(record: Any) -> str:
+    """Return text that is the same for the same record in another process, and tells it from others."""
+    try:
+        # A mapping of a stranger's class need not show what is in it.
+        text = repr(dict(record) if isinstance(record, Mapping) else record)
+    except Exception:  # noqa: BLE001 - a stranger's object: it becomes a reject when its turn comes
+        return type(record).__qualname__
+    return _PLACE_IN_MEMORY.sub("", text)

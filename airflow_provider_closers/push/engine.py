@@ -16,7 +16,13 @@ from typing import Any, Protocol
 from airflow_provider_closers.answer import Verdict
 from airflow_provider_closers.errors import ClosersConfigError, ClosersUnavailableError, InvalidProspectError
 from airflow_provider_closers.prospect import Prospect, RecordRules
-from airflow_provider_closers.push.checkpoint import Checkpoint, InputChangedError, Ledger, Record
+from airflow_provider_closers.push.checkpoint import (
+    Checkpoint,
+    InputChangedError,
+    Ledger,
+    Record,
+    is_usable,
+)
 from airflow_provider_closers.push.journey import RecordRefusedError, Route
 from airflow_provider_closers.push.pace import Pacer
 from airflow_provider_closers.push.report import REJECTS_KEPT, Outcome, PushReport, Reject
@@ -79,13 +85,20 @@ class Push:
         the rest as ``unresolved``. What the input or ``on_reject`` raises, a signal or Ctrl-C ends
         it early too, and is raised again when the requests under way have ended.
         """
-        state = self.checkpoint.load() if self.checkpoint and not self.preview else None
-        if state and state.get("operation") == self.route.operation:
+        if state := self._state():
             try:
                 return _Run(self).run(records, state)
             except InputChangedError:
                 self._forget(records)
         return _Run(self).run(records, None)
+
+    def _state(self) -> dict[str, Any] | None:
+        """Return where an earlier try stopped, ``None`` where there is nothing to go on from."""
+        state = self.checkpoint.load() if self.checkpoint and not self.preview else None
+        if state and not is_usable(state, self.route.operation):
+            log.warning("The checkpoint is of another operation or version, or damaged: starting over.")
+            return None
+        return state
 
     def _forget(self, records: Iterable[Any]) -> None:
         """Give up the checkpoint of another input."""
@@ -127,7 +140,8 @@ class _Run:
         # Per email in flight, the records of the same email that wait for it.
         self._lanes: dict[str, deque[_Entry]] = {}
         self._done: queue.SimpleQueue[_Entry] = queue.SimpleQueue()
-        self._useless_in_a_row = 0
+        # Given up without a useful answer since the last that got one: rejects, unless it is an outage.
+        self._unanswered: list[_Entry] = []
         self._started = time.monotonic()
         self._log_at = self._started + _SECONDS_BETWEEN_LOG_LINES
         self._save_at = self._started + _SECONDS_BETWEEN_CHECKPOINTS
@@ -160,6 +174,8 @@ class _Run:
             while self._in_window >= self._window:
                 self._wait_for_one()
         self._drain()
+        if not self._sender.is_stopped:
+            self._reject_unanswered()
 
     # -- into the window
 
@@ -260,14 +276,25 @@ class _Run:
     def _settle(self, entry: _Entry) -> None:
         self._in_window -= 1
         self._send_next_of(entry.prospect.email.casefold())
+        if entry.outcome is Outcome.UNRESOLVED:
+            self._report.count(Outcome.UNRESOLVED)
+        elif entry.outcome is Outcome.REJECTED and entry.verdict in _NO_USE:
+            self._unanswered.append(entry)
+            self._watch_for_an_outage(entry.reason)
+        else:
+            self._settle_for_good(entry)
+            self._reject_unanswered()
+
+    def _settle_for_good(self, entry: _Entry) -> None:
         if entry.outcome is Outcome.REJECTED:
             self._reject(Reject(entry.index, entry.record, entry.reason, entry.attempts, entry.status))
-        elif entry.outcome is Outcome.UNRESOLVED:
-            self._report.count(Outcome.UNRESOLVED)
         else:
             self._report.withheld_flags += entry.prospect.withheld_flags
             self._count(entry.index, entry.outcome)
-        self._watch_for_an_outage(entry)
+
+    def _reject_unanswered(self) -> None:
+        while self._unanswered:
+            self._settle_for_good(self._unanswered.pop(0))
 
     def _send_next_of(self, email: str) -> None:
         if waiting := self._lanes[email]:
@@ -275,17 +302,13 @@ class _Run:
         else:
             del self._lanes[email]
 
-    def _watch_for_an_outage(self, entry: _Entry) -> None:
+    def _watch_for_an_outage(self, reason: str) -> None:
         """Stop when a whole window of records in a row was given up without a useful answer."""
-        if entry.outcome is not Outcome.REJECTED or entry.verdict not in _NO_USE:
-            self._useless_in_a_row = 0
-            return
-        self._useless_in_a_row += 1
-        if self._useless_in_a_row >= max(self._push.settings.max_concurrency, 10):
+        if len(self._unanswered) >= max(self._push.settings.max_concurrency, 10):
             self._sender.stop(
                 ClosersUnavailableError(
-                    f"The last {self._useless_in_a_row} records got no useful answer ({entry.reason}); "
-                    "the push is stopped so as not to reject the rest."
+                    f"The last {len(self._unanswered)} records got no useful answer ({reason}); "
+                    "the push is stopped so as not to reject them and the rest."
                 )
             )
 
@@ -310,7 +333,7 @@ class _Run:
     def _finish(self, records: Iterable[Any], to_do: Iterator[Record]) -> None:
         self._save(is_final=True)
         # What is still under way now was abandoned.
-        self._report.count(Outcome.UNRESOLVED, self._in_window)
+        self._report.count(Outcome.UNRESOLVED, self._in_window + len(self._unanswered))
         if self._sender.is_stopped:
             self._report.count(Outcome.UNRESOLVED, self._count_unread(records, to_do))
         self._update_report()
@@ -326,11 +349,14 @@ class _Run:
         if self._sender.error is None:
             return 0  # Stopped from outside: there is no time to read on.
         count, until = 0, time.monotonic() + _SECONDS_TO_COUNT
-        for _ in to_do:
-            count += 1
-            if time.monotonic() > until:
-                log.warning("The input goes on; what follows is not read and not counted.")
-                break
+        try:
+            for _ in to_do:
+                count += 1
+                if time.monotonic() > until:
+                    log.warning("The input goes on; what follows is not read and not counted.")
+                    break
+        except Exception:
+            log.warning("The input failed while a stopped push counted it.", exc_info=True)
         return count
 
     def _update_report(self) -> None:
@@ -377,18 +403,22 @@ class _Run:
     def _save(self, *, is_final: bool = False) -> None:
         if self._ledger is None or self._push.checkpoint is None:
             return
-        if is_final and not self._sender.is_stopped:
-            self._push.checkpoint.save({})
-            return
+        state = {} if is_final and not self._sender.is_stopped else self._state()
+        try:
+            self._push.checkpoint.save(state)
+        except Exception:
+            # It only spares work: without it, or with an older one, a later try sends more than it must.
+            log.warning("The checkpoint can't be saved.", exc_info=True)
+
+    def _state(self) -> dict[str, Any]:
+        assert self._ledger is not None  # noqa: S101 - there is a checkpoint
         self._update_report()
         report = self._report.as_dict()
         counts = {name: n for name, n in self._report.outcomes.items() if name != Outcome.UNRESOLVED}
         counts |= {name: report[name] for name in ("withheld_flags", "requests", "retries", "seconds")}
-        self._push.checkpoint.save(
-            {
-                "operation": self._report.operation,
-                **self._ledger.state(),
-                "counts": counts,
-                "rejects": report["rejects"],
-            }
-        )
+        return {
+            "operation": self._report.operation,
+            **self._ledger.state(),
+            "counts": counts,
+            "rejects": report["rejects"],
+        }

@@ -14,6 +14,8 @@ _STEEP_CLIMB = 0.5
 _GENTLE_CLIMB = 0.05
 _FIRST_RATE = 10.0
 _LOWEST_RATE = 0.2
+# A rate that is not used up says nothing: it climbs no higher than this times what gets through.
+_HEADROOM = 2.0
 # Limits are counted over a second or so: what is refused within it was used up before the cut.
 _SECONDS_FOR_A_CUT_TO_SHOW = 1.0
 
@@ -42,6 +44,7 @@ class Pacer:
         self._climb = _STEEP_CLIMB
         self._answers = 0
         self._counted_from = clock()
+        self._got_through = 0.0
 
     @property
     def rate(self) -> float | None:
@@ -68,7 +71,10 @@ class Pacer:
         """Note an answer other than 429."""
         with self._lock:
             self._answers += 1
-            if self._rate is not None and not self._fixed:
+            self._measure()
+            if self._rate is None or self._fixed:
+                return
+            if self._rate < max(_HEADROOM * self._got_through, _FIRST_RATE):
                 self._rate += self._climb
 
     def throttled(self, sent_at: float) -> None:
@@ -81,11 +87,17 @@ class Pacer:
         with self._lock:
             if self._fixed or sent_at < self._cut_at + _SECONDS_FOR_A_CUT_TO_SHOW:
                 return
-            now = self._clock()
-            got_through = self._answers / max(now - self._counted_from, 1.0)
+            self._measure()
             if self._rate is None:
-                self._rate = max(got_through, _FIRST_RATE) * _FALL
+                self._rate = max(self._got_through, self._answers, _FIRST_RATE) * _FALL
             else:
                 self._climb = _GENTLE_CLIMB
                 self._rate = max(self._rate * _FALL, _LOWEST_RATE)
-            self._cut_at = now
+            self._cut_at = self._clock()
+
+    def _measure(self) -> None:
+        """Take what got through per second, once a second."""
+        seconds = self._clock() - self._counted_from
+        if seconds >= 1.0:
+            self._got_through = self._answers / seconds
+            self._answers, self._counted_from = 0, self._clock()

@@ -9,7 +9,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
+from airflow_provider_closers.prospect import is_missing, unbox
 from airflow_provider_closers.push.report import Reject
+from airflow_provider_closers.storage import open_to_append
 
 
 class RejectsFile:
@@ -17,8 +19,9 @@ class RejectsFile:
     Writes each reject as a line of its own, at once, so that a crash leaves a readable file.
 
     A line holds ``index``, ``reason``, ``attempts``, ``status`` and ``record``, the record as it
-    was given (what JSON can't hold is written as text). The file appears with the first reject;
-    one that an earlier try left is removed.
+    was given (what is missing as ``null``, what JSON can't hold as text). The file appears with the
+    first reject; one that an earlier try left is removed. On object storage it appears when it is
+    closed: nothing is there before that, and nothing after a process that was killed.
 
     :param path: A ``pathlib.Path``, or an ``ObjectStoragePath``.
     :param keep: Whether to go on with the file of an earlier try instead.
@@ -27,7 +30,7 @@ class RejectsFile:
     def __init__(self, path: Path, *, keep: bool = False) -> None:
         self._path = path
         self._keep = keep
-        self._file: IO[str] | None = None
+        self._file: IO[bytes] | None = None
 
     def __enter__(self) -> RejectsFile:
         if not self._keep and self._path.exists():
@@ -37,17 +40,26 @@ class RejectsFile:
     def __call__(self, reject: Reject) -> None:
         """Append a reject."""
         if self._file is None:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = self._path.open("a" if self._keep else "w", encoding="utf-8")
+            self._file = self._open()
         line = {
             "index": reject.index,
             "reason": reject.reason,
             "attempts": reject.attempts,
             "status": reject.status,
-            "record": _writable(reject.record),
         }
-        self._file.write(json.dumps(line, ensure_ascii=False) + "\n")
+        try:
+            text = json.dumps(line | {"record": _writable(reject.record)}, ensure_ascii=False)
+        except Exception:  # noqa: BLE001 - a stranger's object: it must not hold up the others here either
+            text = json.dumps(line | {"record": f"a {type(reject.record).__name__} that can't be written"})
+        # Half a surrogate pair, which UTF-8 can't hold, becomes JSON's own escape for it.
+        self._file.write(text.encode("utf-8", "backslashreplace") + b"\n")
         self._file.flush()
+
+    def _open(self) -> IO[bytes]:
+        if self._keep:
+            return open_to_append(self._path)
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        return self._path.open("wb")
 
     @property
     def path(self) -> str:
@@ -66,14 +78,15 @@ class RejectsFile:
             self._file.close()
 
 
-def _writable(value: Any) -> Any:
-    """Turn anything into what JSON holds; NaN becomes null, the rest its text."""
+def _writable(boxed: Any) -> Any:
+    """Turn anything into what JSON holds, so that the line can be pushed again once it is mended."""
+    value = unbox(boxed)
+    if is_missing(value):
+        return None
     if isinstance(value, Mapping):
         return {str(key): _writable(item) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
         return [_writable(item) for item in value]
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if value is None or isinstance(value, str | int):
+    if isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value)):
         return value
     return str(value)

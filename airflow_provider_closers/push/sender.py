@@ -59,8 +59,8 @@ class Sender:
         self._longest_wait = longest_wait
         self._stopped = threading.Event()
         self._lock = threading.Lock()
-        self._useful_at = time.monotonic()
         self._useless_in_a_row = 0
+        self._useless_since = 0.0
         self.requests = 0
         self.retries = 0
         #: What stopped the sending, if the API did.
@@ -122,18 +122,22 @@ class Sender:
         elif answer.status is not None:
             self._pacer.answered()
         if not answer.verdict.is_transient:
-            self._useful_at, self._useless_in_a_row = time.monotonic(), 0
+            self._useless_in_a_row = 0
             return
-        self._useless_in_a_row += 1
-        if asks_too_much(answer, self._longest_wait) or self._is_outage():
+        if asks_too_much(answer, self._longest_wait) or self._adds_up_to_an_outage():
             self.stop(error_from(request.method, answer))
             raise PushStoppedError
         if answer.retry_after is not None:
             self._pacer.hold_back(answer.retry_after)
             # Waiting as asked is no sign of an outage.
-            self._useful_at = max(self._useful_at, time.monotonic() + answer.retry_after)
+            self._useless_since = max(self._useless_since, time.monotonic() + answer.retry_after)
 
-    def _is_outage(self) -> bool:
-        return (
-            self._useless_in_a_row >= OUTAGE_ANSWERS and time.monotonic() - self._useful_at > OUTAGE_SECONDS
-        )
+    def _adds_up_to_an_outage(self) -> bool:
+        """Note an answer of no use, and tell whether there were too many of them for too long."""
+        now = time.monotonic()
+        with self._lock:
+            if self._useless_in_a_row == 0:
+                # Not since the last useful answer: a source may have had nothing to send for long.
+                self._useless_since = now
+            self._useless_in_a_row += 1
+            return self._useless_in_a_row >= OUTAGE_ANSWERS and now - self._useless_since > OUTAGE_SECONDS

@@ -17,7 +17,8 @@ def records_of(prospects: Any, operation: str) -> Iterable[Any]:
     :return: The iterable itself, not copied.
     :raises ClosersConfigError: It holds no records; says what it is and what to give.
     """
-    if isinstance(prospects, str) and operation == "delete":
+    # A list that a template turned into text is no email, though it is a string.
+    if isinstance(prospects, str) and operation == "delete" and prospects.lstrip()[:1] not in ("[", "{"):
         return [prospects]
     if isinstance(prospects, Mapping):
         if prospects and all(isinstance(value, Mapping) for value in prospects.values()):
@@ -34,6 +35,8 @@ def records_of(prospects: Any, operation: str) -> Iterable[Any]:
     if hasattr(prospects, "to_dicts"):
         raise _not_records("a data frame", "pass frame.to_dicts()")
     if hasattr(prospects, "to_dict"):
+        if not hasattr(prospects, "columns"):
+            raise _not_records("a series", "pass series.to_list()")
         raise _not_records("a data frame", 'pass frame.to_dict("records")')
     if isinstance(prospects, bytes | bytearray) or not isinstance(prospects, Iterable):
         raise _not_records(f"of type {type(prospects).__name__}", "pass a list of mappings")

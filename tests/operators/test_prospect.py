@@ -415,6 +415,21 @@ def test_mapped_instances_write_files_of_their_own(tmp_path):
     assert len(list(tmp_path.iterdir())) == 2
 
 
+def test_mapped_instances_keep_checkpoints_of_their_own(sandbox, tmp_path):
+    sandbox.add_fault("error", status=401, times=2)
+
+    for map_index in (0, 1):
+        with pytest.raises(ClosersAuthError, match="refused the key"):
+            run(
+                CreateProspectOperator,
+                JANE,
+                FakeTaskInstance(map_index),
+                checkpoint_path=str(tmp_path / "checkpoint.json"),
+            )
+
+    assert {path.name for path in tmp_path.iterdir()} == {"checkpoint-0.json", "checkpoint-1.json"}
+
+
 def test_a_retry_goes_on_from_the_checkpoint(sandbox, tmp_path):
     path = tmp_path / "checkpoint.json"
     sandbox.add_fault("error", status=401, email="p30@acme.io")

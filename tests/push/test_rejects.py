@@ -1,0 +1,281 @@
+"""The rejects' file: whatever was rejected is in it, a line each, to be mended and pushed again."""
+
+from __future__ import annotations
+
+import datetime as dt
+import decimal
+import enum
+import json
+import uuid
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from airflow.providers.common.compat.sdk import ObjectStoragePath
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from airflow_provider_closers.push.rejects import RejectsFile
+from airflow_provider_closers.push.report import Reject
+
+JANE = {"email": "jane@acme.io", "first_name": "Jane"}
+JOE = {"email": "joe@acme.io"}
+
+PATHS = [
+    pytest.param(lambda folder: folder / "new" / "rejects.jsonl", id="a local path"),
+    pytest.param(lambda folder: ObjectStoragePath(f"file://{folder}/new/rejects.jsonl"), id="file://"),
+]
+
+
+class Store:
+    """A path in an object store as Google's: what is opened to append is written anew."""
+
+    protocol = "gs"
+
+    def __init__(self, path):
+        self._path = path
+
+    def __getattr__(self, name):
+        return getattr(self._path, name)
+
+    def open(self, mode="r", **kwargs):
+        return self._path.open(mode.replace("a", "w").replace("+", ""), **kwargs)
+
+
+def reject(record: Any, index: int = 0) -> Reject:
+    return Reject(index, record, "no good", 2, 422)
+
+
+def lines(path: Any) -> list[Any]:
+    return [json.loads(line) for line in path.read_bytes().splitlines()]
+
+
+def written(folder: Any, record: Any) -> Any:
+    """Return a record as the file gives it back."""
+    path = folder / "one.jsonl"
+    with RejectsFile(path) as file:
+        file(reject(record))
+    (line,) = lines(path)
+    return line["record"]
+
+
+# -- the file
+
+
+@pytest.mark.parametrize("path_in", PATHS)
+def test_each_reject_is_a_line_that_says_why(tmp_path, path_in):
+    with RejectsFile(path_in(tmp_path)) as file:
+        file(Reject(3, JANE, "no good", 2, 422))
+        file(Reject(7, "nobody", "the record is a str"))
+
+    assert file.is_written
+    assert lines(tmp_path / "new" / "rejects.jsonl") == [
+        {"index": 3, "reason": "no good", "attempts": 2, "status": 422, "record": JANE},
+        {"index": 7, "reason": "the record is a str", "attempts": 0, "status": None, "record": "nobody"},
+    ]
+
+
+@pytest.mark.parametrize("path_in", PATHS)
+@pytest.mark.parametrize("keep", [False, True], ids=["anew", "going on"])
+def test_without_a_reject_there_is_no_file(tmp_path, path_in, keep):
+    with RejectsFile(path_in(tmp_path), keep=keep) as file:
+        pass
+
+    assert not file.is_written
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_line_can_be_read_as_soon_as_it_is_written(tmp_path):
+    with RejectsFile(tmp_path / "rejects.jsonl") as file:
+        file(reject(JANE))
+
+        assert [line["record"] for line in lines(tmp_path / "rejects.jsonl")] == [JANE]
+
+
+@pytest.mark.parametrize("path_in", PATHS)
+def test_the_file_of_an_earlier_try_is_removed_at_once(tmp_path, path_in):
+    with RejectsFile(path_in(tmp_path)) as file:
+        file(reject(JANE))
+
+    with RejectsFile(path_in(tmp_path)) as file:
+        assert not (tmp_path / "new" / "rejects.jsonl").exists()
+        file(reject(JOE))
+
+    assert [line["record"] for line in lines(tmp_path / "new" / "rejects.jsonl")] == [JOE]
+
+
+@pytest.mark.parametrize(
+    "path_in",
+    [*PATHS, pytest.param(lambda folder: Store(folder / "new" / "rejects.jsonl"), id="can't append")],
+)
+def test_a_push_that_goes_on_keeps_the_rejects_of_the_earlier_try(tmp_path, path_in):
+    for index, record in enumerate([JANE, JOE]):
+        with RejectsFile(path_in(tmp_path), keep=True) as file:
+            file(reject(record, index))
+
+    assert [line["record"] for line in lines(tmp_path / "new" / "rejects.jsonl")] == [JANE, JOE]
+
+
+def test_a_push_that_goes_on_without_new_rejects_still_has_those_of_the_earlier_try(tmp_path):
+    path = tmp_path / "rejects.jsonl"
+    with RejectsFile(path) as file:
+        file(reject(JANE))
+
+    with RejectsFile(path, keep=True) as file:
+        pass
+
+    assert file.is_written
+    assert len(lines(path)) == 1
+
+
+def test_a_line_that_a_crash_cut_short_does_not_spoil_the_next(tmp_path):
+    path = tmp_path / "rejects.jsonl"
+    path.write_text('{"index": 0, "record": {}}\n{"index": 1, "rea')
+
+    with RejectsFile(path, keep=True) as file:
+        file(reject(JOE, 2))
+
+    first, cut, last = path.read_text().splitlines()
+    assert json.loads(first)["index"] == 0
+    assert cut == '{"index": 1, "rea'
+    assert json.loads(last)["record"] == JOE
+
+
+def test_the_file_is_closed_when_the_push_fails(push, tmp_path):
+    def source():
+        yield {"email": "nobody"}
+        raise RuntimeError("stopped")
+
+    file = RejectsFile(tmp_path / "rejects.jsonl")
+    with file, pytest.raises(RuntimeError, match="stopped"):
+        push("create", source(), on_reject=file)
+
+    assert file._file.closed
+    assert len(lines(tmp_path / "rejects.jsonl")) == 1
+
+
+def test_a_path_that_can_t_be_written_is_an_error(tmp_path):
+    (tmp_path / "taken").write_text("")
+
+    with (
+        RejectsFile(tmp_path / "taken" / "rejects.jsonl") as file,
+        pytest.raises(OSError, match="taken"),
+    ):
+        file(reject(JANE))
+
+
+# -- the records
+
+
+class Colour(enum.Enum):
+    RED = "red"
+
+
+@pytest.mark.parametrize(
+    ("value", "as_written"),
+    [
+        pytest.param("Zoë 🦄", "Zoë 🦄", id="not ASCII"),
+        pytest.param("a\nb\u2028c", "a\nb\u2028c", id="line breaks"),
+        pytest.param("\ud800", "\ud800", id="half a surrogate pair"),
+        pytest.param(True, True, id="a bool"),
+        pytest.param(7, 7, id="an int"),
+        pytest.param(1.5, 1.5, id="a float"),
+        pytest.param(None, None, id="None"),
+        pytest.param(float("nan"), None, id="NaN"),
+        pytest.param(decimal.Decimal("NaN"), None, id="a decimal NaN"),
+        pytest.param(pd.NA, None, id="pandas' NA"),
+        pytest.param(pd.NaT, None, id="pandas' NaT"),
+        pytest.param(float("inf"), "inf", id="infinity"),
+        pytest.param(np.int64(7), 7, id="numpy's int"),
+        pytest.param(np.bool_(True), True, id="numpy's bool"),
+        pytest.param(np.array([1, 2]), [1, 2], id="numpy's array"),
+        pytest.param(decimal.Decimal("19.90"), "19.90", id="a decimal"),
+        pytest.param(dt.date(2026, 1, 2), "2026-01-02", id="a date"),
+        pytest.param(uuid.UUID(int=7), str(uuid.UUID(int=7)), id="a UUID"),
+        pytest.param(b"\x00", "b'\\x00'", id="bytes"),
+        pytest.param(Colour.RED, "Colour.RED", id="an enum"),
+        pytest.param((1, [2, {"a": float("nan")}]), [1, [2, {"a": None}]], id="nested"),
+        pytest.param({"x"}, ["x"], id="a set"),
+        pytest.param(MappingProxyType({"a": 1}), {"a": 1}, id="a mapping of another kind"),
+        pytest.param({1: "a", None: "b"}, {"1": "a", "None": "b"}, id="keys that are no text"),
+    ],
+)
+def test_a_record_is_written_as_it_was_given(tmp_path, value, as_written):
+    assert written(tmp_path, JANE | {"x": value}) == JANE | {"x": as_written}
+
+
+class Unreadable:
+    def __str__(self) -> str:
+        raise RuntimeError("not for your eyes")
+
+
+def circular() -> dict[str, Any]:
+    record: dict[str, Any] = dict(JANE)
+    record["self"] = record
+    return record
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        pytest.param(JANE | {"x": Unreadable()}, id="its text can't be had"),
+        pytest.param(JANE | {"x": 10**5_000}, id="a number too long to write"),
+        pytest.param(circular(), id="holds itself"),
+    ],
+)
+def test_a_record_that_can_t_be_written_does_not_hold_up_the_others(tmp_path, record):
+    path = tmp_path / "rejects.jsonl"
+
+    with RejectsFile(path) as file:
+        file(reject(record, 0))
+        file(reject(JOE, 1))
+
+    assert [(line["index"], line["record"]) for line in lines(path)] == [
+        (0, "a dict that can't be written"),
+        (1, JOE),
+    ]
+
+
+ANYTHING = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(st.characters())
+    | st.binary()
+    | st.decimals()
+    | st.datetimes(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text() | st.integers(), inner),
+    max_leaves=10,
+)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(records=st.lists(ANYTHING, max_size=5))
+def test_any_records_become_a_line_each(tmp_path, records):
+    path = tmp_path / "rejects.jsonl"
+
+    with RejectsFile(path) as file:
+        for index, record in enumerate(records):
+            file(reject(record, index))
+
+    assert file.is_written is bool(records)
+    if records:
+        assert [line["index"] for line in map(json.loads, path.read_bytes().split(b"\n")[:-1])] == list(
+            range(len(records))
+        )
+
+
+def test_a_mended_reject_can_be_pushed_again(push, sandbox, tmp_path):
+    path = tmp_path / "rejects.jsonl"
+    broken = {"email": "jane@acme", "first_name": "Jane", "title": None, "score": np.int64(7)}
+    with RejectsFile(path) as file:
+        push("create", [broken], on_reject=file)
+
+    mended = [line["record"] | {"email": "jane@acme.io"} for line in lines(path)]
+    report = push("create", mended)
+
+    assert report.created == 1
+    assert sandbox.prospect("jane@acme.io")["otherAttribute"] == {"score": 7}

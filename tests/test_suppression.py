@@ -1,0 +1,327 @@
+"""The suppression list: who is on it, what it takes for an entry, and how it grows."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import sys
+
+import fsspec
+import pytest
+from airflow.providers.common.compat.sdk import ObjectStoragePath
+
+from airflow_provider_closers.errors import ClosersConfigError
+from airflow_provider_closers.prospect import RecordRules
+from airflow_provider_closers.suppression import SuppressionList
+
+SECRET = "correct horse"  # not a real one
+
+
+def hashed(address: str, secret: str = SECRET) -> str:
+    return hmac.new(secret.encode(), address.encode(), hashlib.sha256).hexdigest()
+
+
+def listing(*entries: str, secret: str | None = SECRET) -> SuppressionList:
+    return SuppressionList(entries, name="'list.txt'", secret=secret)
+
+
+@pytest.fixture
+def bucket():
+    """A bucket in an object store, in memory, that Airflow knows of; its URI."""
+    memory = fsspec.filesystem("memory")
+    memory.store.clear()
+    # Airflow's own door to its file systems; it is elsewhere in each version.
+    sys.modules[ObjectStoragePath.__module__].attach(protocol="memory", fs=memory)
+    yield "memory://bucket"
+    memory.store.clear()
+
+
+@pytest.fixture(params=["a local path", "file://", "an object store"])
+def path(request, tmp_path, bucket):
+    """Where a list may be: every kind of path."""
+    return {
+        "a local path": tmp_path / "new" / "list.txt",
+        "file://": ObjectStoragePath(f"file://{tmp_path}/new/list.txt"),
+        "an object store": ObjectStoragePath(f"{bucket}/new/list.txt"),
+    }[request.param]
+
+
+def write(path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as file:
+        file.write(content)
+
+
+def read(path) -> bytes:
+    with path.open("rb") as file:
+        return file.read()
+
+
+# -- who is on it
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        pytest.param("jane@acme.io", id="an address"),
+        pytest.param("  jane@acme.io\r\n", id="with space around"),
+        pytest.param("Jane@ACME.io", id="in another case"),
+        pytest.param(f"hmac-sha256:{hashed('jane@acme.io')}", id="a keyed hash"),
+        pytest.param(f"hmac-sha256:{hashed('jane@acme.io').upper()}", id="a keyed hash in upper case"),
+        pytest.param('{"email": "jane@acme.io"}', id="an address as JSON"),
+        pytest.param('{"at": 1, "email": "JANE@acme.io"}', id="JSON with more in it"),
+        pytest.param(json.dumps({"hmac_sha256": hashed("jane@acme.io")}), id="a keyed hash as JSON"),
+    ],
+)
+def test_an_entry_stands_for_an_address(entry):
+    listed = listing("# asked to be left alone", "", entry)
+
+    assert "jane@acme.io" in listed
+    assert "JANE@acme.io" in listed
+    assert "joe@acme.io" not in listed
+    assert "jane@acme.io.uk" not in listed
+
+
+@pytest.mark.parametrize(
+    ("entry", "address"),
+    [
+        pytest.param("o'brien@acme.io", "o'brien@acme.io", id="an apostrophe"),
+        pytest.param("jane+news@acme.io", "jane+news@acme.io", id="a tag"),
+        pytest.param("jane@xn--bcher-kva.example", "jane@bücher.example", id="a domain in ASCII"),
+        pytest.param("jane@BÜCHER.example", "jane@bücher.example", id="a domain as it reads"),
+        pytest.param("jane@xn--strae-oqa.example", "jane@straße.example", id="an eszett"),
+        pytest.param("jane@xn--a.example", "jane@xn--a.example", id="a domain that is no IDNA"),
+        pytest.param("zoe\u0308@acme.io", "zo\u00eb@acme.io", id="an accent composed and decomposed"),
+    ],
+)
+def test_all_spellings_of_an_address_are_one(entry, address):
+    assert address in listing(entry)
+    assert entry in listing(address)
+
+
+@pytest.mark.parametrize(
+    ("given", "listed"),
+    [("Jane@xn--bcher-kva.de", "jane@bücher.de"), ("joe@BÜCHER.de", "joe@xn--bcher-kva.de")],
+    ids=["given in ASCII", "listed in ASCII"],
+)
+def test_an_address_is_found_in_the_form_that_the_record_rules_give_it(given, listed):
+    assert RecordRules().read({"email": given}).email in listing(listed)
+
+
+def test_an_empty_list_holds_nobody():
+    assert "jane@acme.io" not in listing(secret=None)
+    assert "jane@acme.io" not in listing("", "   ", "# nobody", secret=None)
+
+
+# -- malformed
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        pytest.param("email", id="a CSV file's header"),
+        pytest.param('"jane@acme.io"', id="quoted, as CSV"),
+        pytest.param("'jane@acme.io'", id="quoted, as SQL"),
+        pytest.param("jane@acme.io,2026-01-02", id="more columns"),
+        pytest.param("jane@acme.io;", id="a separator"),
+        pytest.param("Jane Doe <jane@acme.io>", id="a name"),
+        pytest.param("<jane@acme.io>", id="pointed brackets"),
+        pytest.param("mailto:jane@acme.io", id="a link"),
+        pytest.param("jane@acme.io joe@acme.io", id="two addresses"),
+        pytest.param("jane@acme.io.", id="a full stop"),
+        pytest.param("jane@@acme.io", id="two signs"),
+        pytest.param("@acme.io", id="a domain"),
+        pytest.param("*@acme.io", id="a wildcard"),
+        pytest.param("jane@", id="no domain"),
+        pytest.param("j\x00a\x00n\x00e@acme.io", id="in UTF-16"),
+        pytest.param("jane@acme.io\u200b", id="what can't be seen"),
+        pytest.param("hmac-sha256:abc", id="a hash cut short"),
+        pytest.param(f"hmac-sha256:{'g' * 64}", id="no hex digits"),
+        pytest.param(f"hmac-sha1:{'a' * 64}", id="another hash"),
+        pytest.param("a" * 64, id="a hash without its name"),
+        pytest.param('{"email": "jane"}', id="JSON without an address"),
+        pytest.param('{"mail": "jane@acme.io"}', id="JSON without a known name"),
+        pytest.param('{"email": ["jane@acme.io"]}', id="JSON with a list"),
+        pytest.param('{"email": "jane@acme.io"', id="JSON cut short"),
+        pytest.param('{"a":' * 100_000, id="JSON without end"),
+    ],
+)
+def test_a_line_that_could_never_match_is_an_error_that_names_it(entry):
+    with pytest.raises(
+        ClosersConfigError, match=r"list 'list\.txt' is malformed in line 3: .*Nothing was"
+    ) as e:
+        listing("# first", "joe@acme.io", entry, "jim@acme.io")
+
+    assert "jane" not in str(e.value)
+
+
+@pytest.mark.parametrize("secret", [None, ""], ids=["none", "an empty one"])
+def test_keyed_hashes_take_their_key(secret):
+    with pytest.raises(ClosersConfigError, match=r"'list\.txt' holds keyed hashes; their key is missing"):
+        listing(f"hmac-sha256:{hashed('jane@acme.io')}", secret=secret)
+
+
+def test_another_key_s_hashes_match_nobody():
+    assert "jane@acme.io" not in listing(f"hmac-sha256:{hashed('jane@acme.io', 'another')}")
+
+
+# -- the file
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(b"# list\njane@acme.io\njoe@acme.io\n", id="Unix"),
+        pytest.param(b"# list\r\njane@acme.io\r\njoe@acme.io\r\n", id="Windows"),
+        pytest.param(b"jane@acme.io\rjoe@acme.io\r", id="old Mac"),
+        pytest.param(b"jane@acme.io\njoe@acme.io", id="no end of the last line"),
+        pytest.param(b"\xef\xbb\xbfjane@acme.io\njoe@acme.io\n", id="a byte order mark, as Excel writes it"),
+    ],
+)
+def test_a_file_is_read_line_by_line(path, content):
+    write(path, content)
+
+    listed = SuppressionList.from_file(path)
+
+    assert "jane@acme.io" in listed
+    assert "joe@acme.io" in listed
+
+
+def test_a_malformed_line_of_a_file_is_named_by_its_number_and_the_file(path):
+    write(path, b"jane@acme.io\n\nnobody\n")
+
+    with pytest.raises(ClosersConfigError, match=r"list\.txt' is malformed in line 3:"):
+        SuppressionList.from_file(path)
+
+
+def test_a_missing_file_is_an_error(path):
+    with pytest.raises(ClosersConfigError, match=r"list\.txt' can't be read \(FileNotFoundError\)"):
+        SuppressionList.from_file(path)
+
+
+def test_a_missing_file_may_be_an_empty_list(path):
+    listed = SuppressionList.from_file(path, create=True)
+
+    assert "jane@acme.io" not in listed
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("create", [False, True], ids=["must exist", "may be created"])
+def test_a_folder_is_no_list(tmp_path, create):
+    with pytest.raises(ClosersConfigError, match=r"can't be read \(IsADirectoryError\); nothing was sent"):
+        SuppressionList.from_file(tmp_path, create=create)
+
+
+def test_what_is_no_text_is_no_list(path):
+    write(path, "jane@acme.io".encode("utf-16"))
+
+    with pytest.raises(ClosersConfigError, match=r"can't be read \(UnicodeDecodeError\); nothing was sent"):
+        SuppressionList.from_file(path)
+
+
+def test_a_list_that_may_not_be_read_is_an_error(tmp_path):
+    class Forbidden(type(tmp_path)):
+        def open(self, *args, **kwargs):
+            raise PermissionError(13, "Permission denied")
+
+    with pytest.raises(ClosersConfigError, match=r"can't be read \(PermissionError\); nothing was sent"):
+        SuppressionList.from_file(Forbidden(tmp_path / "list.txt"))
+
+
+# -- growing
+
+
+def test_what_is_added_is_on_the_list_now_and_when_it_is_read_again(path):
+    listed = SuppressionList.from_file(path, secret=SECRET, create=True)
+
+    listed.add(["Jane@acme.io", "joe@acme.io"])
+
+    for each in (listed, SuppressionList.from_file(path, secret=SECRET)):
+        assert "jane@acme.io" in each
+        assert "joe@acme.io" in each
+        assert "jim@acme.io" not in each
+
+
+def test_what_is_added_is_written_as_keyed_hashes(path):
+    SuppressionList.from_file(path, secret=SECRET, create=True).add(["Jane@acme.io"])
+
+    assert read(path) == f"hmac-sha256:{hashed('jane@acme.io')}\n".encode()
+
+
+@pytest.mark.parametrize(
+    "earlier",
+    [
+        pytest.param(b"# ours\njim@acme.io\n", id="complete"),
+        pytest.param(b"# ours\njim@acme.io", id="no end of the last line"),
+    ],
+)
+def test_adding_leaves_what_is_there_as_it_is(path, earlier):
+    write(path, earlier)
+
+    for address in ("jane@acme.io", "joe@acme.io"):
+        SuppressionList.from_file(path, secret=SECRET).add([address])
+
+    assert read(path).startswith(b"# ours\njim@acme.io\n")
+    again = SuppressionList.from_file(path, secret=SECRET)
+    assert all(address in again for address in ("jim@acme.io", "jane@acme.io", "joe@acme.io"))
+
+
+@pytest.mark.parametrize(
+    "known",
+    ["jane@acme.io", f"hmac-sha256:{hashed('jane@acme.io')}"],
+    ids=["an address", "a keyed hash"],
+)
+def test_who_is_on_the_list_is_not_added_again(path, known):
+    write(path, known.encode())
+    listed = SuppressionList.from_file(path, secret=SECRET)
+
+    listed.add(["jane@acme.io", "JANE@ACME.IO"])
+    listed.add([])
+
+    assert read(path) == known.encode()
+
+
+def test_the_same_address_twice_is_added_once(path):
+    listed = SuppressionList.from_file(path, secret=SECRET, create=True)
+
+    listed.add(["jane@acme.io", "Jane@Acme.io"])
+    listed.add(["jane@acme.io"])
+
+    assert read(path).count(b"\n") == 1
+
+
+def test_what_others_added_meanwhile_stays(path):
+    write(path, b"jim@acme.io\n")
+    listed = SuppressionList.from_file(path, secret=SECRET)
+    SuppressionList.from_file(path, secret=SECRET).add(["joe@acme.io"])
+
+    listed.add(["jane@acme.io"])
+
+    assert read(path).count(b"\n") == 3
+    assert "joe@acme.io" in SuppressionList.from_file(path, secret=SECRET)
+
+
+def test_adding_takes_a_key(path):
+    write(path, b"jim@acme.io\n")
+
+    with pytest.raises(ClosersConfigError, match=r"list\.txt' takes a key for the hashes; it is missing"):
+        SuppressionList.from_file(path).add(["jane@acme.io"])
+
+    assert read(path) == b"jim@acme.io\n"
+
+
+def test_a_list_from_a_query_can_t_grow():
+    with pytest.raises(ClosersConfigError, match=r"'list\.txt' can only be read; give a file"):
+        listing("jim@acme.io").add(["jane@acme.io"])
+
+
+def test_an_address_that_could_not_be_written_is_not_on_the_list():
+    def full(text: str) -> None:
+        raise OSError("disk full")
+
+    listed = SuppressionList((), name="'list.txt'", secret=SECRET, append=full)
+
+    with pytest.raises(OSError, match="disk full"):
+        listed.add(["jane@acme.io"])
+    assert "jane@acme.io" not in listed
