@@ -20,10 +20,7 @@ Messages name method, path and status; never a key, an answer's body or an email
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from airflow_provider_closers.push.report import PushReport
+from typing import Any
 
 
 class ClosersError(Exception):
@@ -102,7 +99,7 @@ class PushFailedError(ClosersError):
     :param report: The push's :class:`~airflow_provider_closers.push.report.PushReport`.
     """
 
-    def __init__(self, message: str, report: PushReport) -> None:
+    def __init__(self, message: str, report: Any) -> None:
         super().__init__(message, report)
         self.message = message
         self.report = report
