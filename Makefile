@@ -61,12 +61,12 @@ clean: ## Remove the virtual environments, and what the demo and the tools left
 	rm -rf .venv .venv-* .demo .airflow build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache .schemathesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# $(call resolve,version of Airflow,file)
+# $(call resolve,version of Airflow,file). The system's certificates are those that pip trusts.
 define resolve
 	@echo "Resolving $(2)"
 	@{ echo "# What the project is tested with on Airflow $(1). Written by 'make constraints'."; \
-	echo "apache-airflow==$(1)" | .venv/bin/uv pip compile --quiet --universal --python-version 3.11 \
-		--no-emit-index-url --no-header --no-annotate --extra dev pyproject.toml -; } > $(2).new \
+	echo "apache-airflow==$(1)" | .venv/bin/uv pip compile --quiet --system-certs --universal \
+		--python-version 3.11 --no-emit-index-url --no-header --no-annotate --extra dev pyproject.toml -; } > $(2).new \
 		&& mv $(2).new $(2) || { rm -f $(2).new; exit 1; }
 endef
 

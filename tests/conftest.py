@@ -45,7 +45,7 @@ os.environ |= {
     "AIRFLOW__METRICS__TIMER_UNIT_CONSISTENCY": "True",
     # Neither version may phone home from a test run.
     "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
-    # The REST API, where a test plays the human that a task waits for, needs no login.
+    # The REST API, where a test plays the human that a task waits for, lets anybody in.
     "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
     # The one that Airflow makes up is too short for the liking of its own JWT library, which warns.
     "AIRFLOW__API_AUTH__JWT_SECRET": secrets.token_urlsafe(64),
