@@ -98,3 +98,17 @@ def closers_connection(sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch) 
     connection = {"conn_type": "closers", "host": sandbox.url, "password": sandbox.api_key}
     monkeypatch.setenv("AIRFLOW_CONN_CLOSERS_DEFAULT", json.dumps(connection))
     return "closers_default"
+
+
+@pytest.fixture
+def bucket() -> Iterator[str]:
+    """A bucket in an object store, in memory, that Airflow knows of; its URI."""
+    import fsspec
+    from airflow.providers.common.compat.sdk import ObjectStoragePath
+
+    memory = fsspec.filesystem("memory")
+    memory.store.clear()
+    # Airflow's own door to its file systems; it is elsewhere in each version.
+    sys.modules[ObjectStoragePath.__module__].attach(protocol="memory", fs=memory)
+    yield "memory://bucket"
+    memory.store.clear()

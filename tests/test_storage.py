@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 import fsspec
 import pytest
 from airflow.providers.common.compat.sdk import ObjectStoragePath
@@ -28,17 +26,6 @@ class Store:
 
     def open(self, mode="r", **kwargs):
         return self._path.open(mode.replace("a", "w").replace("+", ""), **kwargs)
-
-
-@pytest.fixture
-def bucket():
-    """A bucket in an object store, in memory, that Airflow knows of; its URI."""
-    memory = fsspec.filesystem("memory")
-    memory.store.clear()
-    # Airflow's own door to its file systems; it is elsewhere in each version.
-    sys.modules[ObjectStoragePath.__module__].attach(protocol="memory", fs=memory)
-    yield "memory://bucket"
-    memory.store.clear()
 
 
 PATHS = [

@@ -5,9 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-import sys
 
-import fsspec
 import pytest
 from airflow.providers.common.compat.sdk import ObjectStoragePath
 
@@ -24,17 +22,6 @@ def hashed(address: str, secret: str = SECRET) -> str:
 
 def listing(*entries: str, secret: str | None = SECRET) -> SuppressionList:
     return SuppressionList(entries, name="'list.txt'", secret=secret)
-
-
-@pytest.fixture
-def bucket():
-    """A bucket in an object store, in memory, that Airflow knows of; its URI."""
-    memory = fsspec.filesystem("memory")
-    memory.store.clear()
-    # Airflow's own door to its file systems; it is elsewhere in each version.
-    sys.modules[ObjectStoragePath.__module__].attach(protocol="memory", fs=memory)
-    yield "memory://bucket"
-    memory.store.clear()
 
 
 @pytest.fixture(params=["a local path", "file://", "an object store"])
