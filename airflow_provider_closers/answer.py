@@ -88,7 +88,7 @@ def read_answer(method: str, status: int, headers: Mapping[str, str], body: byte
 def _read(method: str, status: int, headers: Mapping[str, str], text: str, now: float) -> Answer:
     if 300 <= status < 400:
         return Answer(Verdict.NOT_THE_API, status, "a redirect, which is never followed")
-    if _is_html(headers, text):
+    if _is_html(text):
         return _read_html(status, headers, now)
     try:
         data = json.loads(text) if text else {}
@@ -102,10 +102,10 @@ def _read(method: str, status: int, headers: Mapping[str, str], text: str, now: 
 _NOT_JSON: Any = object()
 
 
-def _is_html(headers: Mapping[str, str], text: str) -> bool:
-    return "html" in headers.get("Content-Type", "").lower() or text[:200].lower().startswith(
-        ("<!doctype", "<html", "<head", "<?xml")
-    )
+def _is_html(text: str) -> bool:
+    # By the body: many frameworks call an empty body, a plain word or even JSON text/html.
+    start = text[:500].lower()
+    return start.startswith("<") or "<html" in start
 
 
 def _read_html(status: int, headers: Mapping[str, str], now: float) -> Answer:
@@ -145,6 +145,8 @@ def _read_failure(
     method: str, status: int, headers: Mapping[str, str], data: Any, text: str, now: float
 ) -> Answer:
     messages = list(_messages(data)) if data is not _NOT_JSON else [text]
+    if not messages and isinstance(data, dict) and isinstance(data.get("data"), dict):
+        messages = list(_messages(data["data"]))
     said = _plain(" ; ".join(messages))
     reason = _excerpt(messages)
     if status == 429 or _TOO_MANY.search(said):
@@ -155,7 +157,7 @@ def _read_failure(
         return _unavailable(status, headers, now, reason)
     if status == 405 or (status in (404, 410) and (_NO_ROUTE.search(said) or method == "POST")):
         return Answer(Verdict.NOT_THE_API, status, reason)
-    if method == "POST" and (status == 409 or _EXISTS.search(said)):
+    if method == "POST" and (status == 409 or (_EXISTS.search(said) and not _MALFORMED.search(said))):
         return Answer(Verdict.EXISTS, status, reason)
     if method != "POST" and (status in (404, 410) or _NOT_FOUND.search(said)):
         return Answer(Verdict.NOT_FOUND, status, reason)
@@ -173,25 +175,40 @@ def _unavailable(status: int, headers: Mapping[str, str], now: float, reason: st
 
 
 def _text_says_failure(text: str) -> bool:
+    return bool(_SOUNDS_BAD.search(_plain(text))) or _names_a_refusal(text)
+
+
+def _names_a_refusal(text: str) -> bool:
     said = _plain(text)
-    return any(p.search(said) for p in (_SOUNDS_BAD, _EXISTS, _NOT_FOUND, _BAD_KEY, _TOO_MANY))
+    return any(pattern.search(said) for pattern in (_EXISTS, _NOT_FOUND, _BAD_KEY, _TOO_MANY))
+
+
+_NO = frozenset({"false", "0", "no", "none", "null"})
+_BAD_STATES = frozenset({"error", "fail", "failed", "failure", "exists", "duplicate", "not_found", "false"})
 
 
 def _says_failure(data: Any) -> bool:
     """Tell whether a 2xx body reports a failure, as ``{"success": false, ...}`` does."""
-    if data is False:
-        return True
+    if isinstance(data, list):
+        return any(isinstance(item, dict) and _says_failure(item) for item in data[:50])
+    if isinstance(data, str):
+        return _text_says_failure(data)
     if not isinstance(data, dict):
-        return False
+        return data is False
     folded = {str(key).lower(): value for key, value in data.items()}
-    for key in ("success", "ok", "succeeded"):
+    for key in ("success", "ok", "succeeded", "issuccess"):
         if key in folded:
-            return folded[key] in (False, 0, "false", "False", "0", "no")
-    if _inner_status(data) is not None:
+            return str(folded[key]).lower() in _NO
+    if _inner_status(data) is not None or folded.get("error") or folded.get("errors"):
         return True
-    if str(folded.get("status", "")).lower() in ("error", "fail", "failed", "failure"):
+    if any(str(folded.get(key, "")).lower() in _BAD_STATES for key in ("status", "result")):
         return True
-    return bool(folded.get("error") or folded.get("errors"))
+    if folded.get("deleted", True) in (0, False):
+        return True
+    inner, message = folded.get("data"), folded.get("message")
+    return (isinstance(inner, dict) and "success" in inner and _says_failure(inner)) or (
+        isinstance(message, str) and _names_a_refusal(message)
+    )
 
 
 def _inner_status(data: Any) -> int | None:
@@ -229,7 +246,9 @@ def _messages(data: Any, *, inside: bool = False, depth: int = 0) -> Iterator[st
     elif isinstance(data, dict):
         for key, value in list(data.items())[:50]:
             name = str(key).lower()
-            if name in _SPEAKING or (inside and name not in _ECHOING):
+            # {"email": ["already exists"]}: a list of texts by a field's name is what is wrong with it.
+            is_complaint = depth == 0 and name == "email" and isinstance(value, list)
+            if name in _SPEAKING or is_complaint or (inside and name not in _ECHOING):
                 # A key of an error object is part of its say: {"errors": {"email": ["is taken"]}}.
                 for message in _messages(value, inside=True, depth=depth + 1):
                     yield message if name in _SPEAKING else f"{key} {message}"
@@ -237,7 +256,7 @@ def _messages(data: Any, *, inside: bool = False, depth: int = 0) -> Iterator[st
 
 # Straight and typographic quotes, singly and doubly.
 _QUOTED = re.compile(r"""(?<!\w)["'`\u201c\u2018].{0,300}?["'`\u201d\u2019](?!\w)""")
-_ADDRESS = re.compile(r"[^\s,;:()<>\"']*@[^\s,;()<>\"']*")
+_ADDRESS = re.compile(r"[^\s,;:()<>\"'=?&]*(?:@|%40)[^\s,;()<>\"'&]*")
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 
@@ -245,7 +264,7 @@ def _plain(message: str) -> str:
     """Reduce a message to its own words: what it quotes is the caller's, not the API's."""
     words = _ADDRESS.sub(" ", _QUOTED.sub(" ", message[:5000]))
     words = _CAMEL.sub(" ", words).replace("_", " ").replace("-", " ").replace("\u2019", "'")
-    return " ".join(words.lower().split())
+    return " ".join(words.lower().split()).rstrip(".!? ")
 
 
 def _excerpt(messages: list[str]) -> str:
@@ -254,7 +273,7 @@ def _excerpt(messages: list[str]) -> str:
     return _ADDRESS.sub("<email>", whole[:2000])[:200]
 
 
-_WHO = r"(?:prospects?|contacts?|leads?|e ?mail(?: address)?|records?|person|user|entry|resource)"
+_WHO = r"(?:prospects?|contacts?|leads?|e ?mail(?: address)?|records?|entry|resource)"
 _WHICH = r"(?: (?:with|for) (?:(?:this|that|the|same|given|provided) )*e ?mail(?: address)?)?"
 
 
@@ -262,27 +281,37 @@ def _any_of(*phrases: str) -> re.Pattern[str]:
     return re.compile("|".join(f"(?:{p})" for p in phrases).replace("WHO", _WHO + _WHICH))
 
 
-# Not meant: "does not exist", "must already exist", "is invalid or already exists".
+# Not meant: "must already exist", "campaign already exists", "is invalid or already exists".
 _EXISTS = _any_of(
-    r"(?<!not )(?<!or )(?<!must )already (?:exists?|added|registered|taken|used|in use|present)\b",
-    r"(?<!or )already been (?:added|registered|taken|used)\b",
-    r"(?:is already|have already|already have|already has) (?:a|an) WHO\b",
-    r"(?<!or )WHO exists\b",
-    r"WHO (?:is|has been) (?:taken|duplicated?|a duplicate)\b",
-    r"duplicate (?:WHO|key error|key value)\b",
+    r"(?:^|; |: |WHO )(?:(?:has|have|is|was) )?already (?:been |being )?"
+    r"(?:exists?|added|created|registered|taken|used|in use|present|in (?:the |your )?(?:crm|account))\b"
+    r"(?! (?:in|on) (?:the |your |a )?(?:black|block|deny|suppress))",
+    r"(?:is|have|has) already (?:a|an) WHO\b|already (?:have|has) (?:a|an) WHO\b",
+    r"(?<!or )WHO exists$|(?<!or )WHO exists;",
+    r"WHO (?:is |has been )?(?:taken|duplicated?|a duplicate)$",
+    r"duplicate (?:prospects?|contacts?|leads?|e ?mail(?: address)?|key error|key value)\b",
+    r"duplicate (?:record|entry)(?:$| for\b)",
     r"WHO (?:must be|should be|is not) unique\b",
     r"\be11000\b",  # MongoDB's duplicate key
     r"unique constraint",
     r"^(?:duplicate|exists|conflict)$",
 )
 
+# Said in the same breath as "exists", it may be this that is wrong.
+_MALFORMED = _any_of(
+    r"\b(?:invalid|malformed) (?:e ?mail|address)",
+    r"\b(?:e ?mail|address)(?: is)? (?:invalid|malformed|not valid)\b",
+    r"not a valid e ?mail",
+)
+
 # Not meant: "email domain not found", "campaign does not exist", "no email given".
 _NOT_FOUND = _any_of(
     r"WHO (?:(?:was|were|is|could|can) )?not (?:be )?(?:found|exist|in (?:the|your) (?:crm|account))\b",
-    r"WHO (?:doesn't|does not|did not|didn't) exist\b",
+    r"WHO (?:doesn't|does not|did not|didn't) exists?\b",
+    r"WHO you are trying to \w+ (?:doesn't|does not) exist\b",
     r"WHO (?:couldn't|cannot|can't|wasn't|isn't) (?:be )?found\b",
     r"WHO is unknown$",
-    r"\bno such WHO\b",
+    r"\bno (?:such|matching) WHO\b",
     r"\bno (?:prospects?|contacts?|leads?|records?)(?:$| (?:with|for|found|has|match|matches|exists)\b)",
     r"\b(?:unknown|non ?existent) WHO$",
     r"(?:can ?not|can't|could not|couldn't|unable to|did not|didn't) (?:find|locate)"
@@ -298,8 +327,8 @@ _BAD_KEY = _any_of(
     r" (?:api ?key|access token|credentials|authorization)\b",
     r"\b(?:api ?key|access token|authorization(?: header)?) (?:(?:is|has been|was) )?"
     r"(?:invalid|wrong|missing|expired|revoked|required|not (?:valid|found))\b",
-    r"\bunauthori[sz]ed\b",
-    r"\bunauthenticated\b",
+    r"^unauthori[sz]ed(?: (?:access|request))?$",
+    r"^(?:unauthenticated|not authenticated)$",
 )
 
 _TOO_MANY = _any_of(r"\btoo many requests\b", r"\brate limit(?:ed)?\b", r"\bthrottled\b")

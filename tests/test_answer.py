@@ -38,6 +38,10 @@ def read(method: str, status: int, body: Any = b"", **headers: str) -> Answer:
         "There is already a prospect with this email",
         "You already have a prospect with this email",
         "Email address is already used by another prospect",
+        "Email already being used",
+        "The prospect has already been created",
+        "email_taken",
+        "Contact already in CRM",
         "Duplicate email",
         "email must be unique",
         'duplicate key value violates unique constraint "prospect_email_key"',
@@ -65,6 +69,13 @@ def test_a_refused_post_that_says_exists_is_understood(status, message):
         "field firstname does not already exist",
         "account must already exist",
         "Campaign already started",
+        "campaign already exists",
+        "otherAttribute key already exists",
+        "attribute 'plan' already exists",
+        "invalid email: already exists?",
+        "Email already exists in blacklist",
+        "Duplicate records are not allowed in otherAttribute",
+        "Unauthorized field title",
         "Email already unsubscribed",
         "Duplicate key firstName in JSON",
         "otherAttribute must be an object",
@@ -99,6 +110,9 @@ def test_another_refusal_of_a_post_is_not_taken_for_exists(message):
         "There is no prospect with that email",
         "No prospect found with this email",
         "No contact matches",
+        "No matching prospect",
+        "Prospect does not exists",
+        "The prospect you are trying to update does not exist",
         "Contact with this email was not found",
         "Email not found",
         "Not Found",
@@ -118,6 +132,9 @@ def test_a_refusal_that_says_no_such_prospect_is_understood(method, status, mess
         "The email's domain does not exist",
         "Mailbox not found",
         "Campaign not found",
+        "API user not found",
+        "Account user does not exist",
+        "Unauthorized field title",
         "firstName not found in schema",
         "Unknown field 'title'",
         "Unknown email format",
@@ -145,6 +162,19 @@ def test_another_refusal_is_not_taken_for_no_such_prospect(message):
         ("POST", {"success": False}, REFUSED),
         ("POST", {"error": "email is malformed"}, REFUSED),
         ("POST", False, REFUSED),
+        ("POST", {"status": False, "message": "Prospect already exists"}, EXISTS),
+        ("POST", {"message": "Prospect already exists"}, EXISTS),
+        ("POST", "Prospect already exists", EXISTS),
+        ("POST", {"success": None, "message": "Prospect already exists"}, EXISTS),
+        ("POST", {"success": "FALSE", "message": "Prospect already exists"}, EXISTS),
+        ("POST", {"isSuccess": False, "message": "Prospect already exists"}, EXISTS),
+        ("POST", [{"success": False, "message": "Prospect already exists"}], EXISTS),
+        ("POST", {"data": {"success": False, "message": "Prospect already exists"}}, EXISTS),
+        ("POST", {"success": False, "data": {"message": "Prospect already exists"}}, EXISTS),
+        ("POST", {"result": "error", "message": "Prospect already exists"}, EXISTS),
+        ("POST", {"status": "exists"}, REFUSED),
+        ("DELETE", {"message": "Prospect not found"}, NOT_FOUND),
+        ("DELETE", {"deleted": 0}, REFUSED),
         ("POST", b"Error: could not save", REFUSED),
         ("POST", {"success": False, "message": "Invalid API key"}, Verdict.UNAUTHORIZED),
         ("POST", {"success": False, "message": "Too many requests"}, Verdict.RATE_LIMITED),
@@ -164,6 +194,9 @@ def test_a_200_whose_body_says_failure_is_a_failure(method, body, verdict):
         (200, {"success": True, "error": None, "data": {"title": "Error"}}, None),
         (200, {"status": "success", "code": 200, "errors": []}, None),
         (200, {"status": "active", "email": "jane@acme.io"}, None),
+        (200, {"message": "Prospect created"}, None),
+        (200, {"deleted": 1}, None),
+        (200, {"success": True, "message": "The prospect exists"}, None),
         (200, [{"id": 7}], {"data": [{"id": 7}]}),
         (200, b"null", {}),
         (200, b"OK", {}),
@@ -207,6 +240,8 @@ def test_a_success_is_decoded_to_a_dict(status, body, data):
         ("POST", 422, {"errors": {"email": ["has already been taken"]}}, EXISTS),
         ("POST", 422, {"errors": [{"field": "email", "message": "already exists"}]}, EXISTS),
         ("POST", 422, {"message": "Invalid.", "errors": {"email": ["must be valid"]}}, REFUSED),
+        ("POST", 400, {"email": ["prospect with this email already exists."]}, EXISTS),
+        ("POST", 400, {"message": "Unauthorized"}, Verdict.UNAUTHORIZED),
         ("POST", 400, b"prospect already exists", EXISTS),
     ],
 )
@@ -248,7 +283,24 @@ def test_a_page_of_html_is_never_the_api_s_say(method, status, verdict):
     page = b"<!DOCTYPE html><title>Prospect already exists</title><p>prospect not found"
 
     assert read(method, status, page).verdict is verdict
-    assert read(method, status, b" ", content_type="text/html; charset=utf-8").verdict is verdict
+    assert read(method, status, b"<p>prospect not found", content_type="text/html").verdict is verdict
+
+
+@pytest.mark.parametrize(
+    ("method", "status", "body", "verdict"),
+    [
+        ("POST", 200, b"", Verdict.OK),
+        ("DELETE", 204, b"", Verdict.OK),
+        ("POST", 201, b"OK", Verdict.OK),
+        ("POST", 200, {"success": True}, Verdict.OK),
+        ("POST", 400, b"Prospect already exists", EXISTS),
+        ("PATCH", 404, {"message": "Prospect not found"}, NOT_FOUND),
+        ("DELETE", 404, b"", NOT_FOUND),
+    ],
+)
+def test_a_content_type_of_html_alone_makes_no_page(method, status, body, verdict):
+    """Flask, Django, PHP and Express call what they send so unless told otherwise."""
+    assert read(method, status, body, content_type="text/html; charset=utf-8").verdict is verdict
 
 
 def test_json_that_is_cut_short_is_no_confirmation():
@@ -301,6 +353,7 @@ def test_the_reason_is_short_and_holds_no_address():
     answer = read("POST", 400, {"message": "jane@acme.io is blocked. " + "x" * 5_000})
 
     assert answer.reason.startswith("<email> is blocked.")
+    assert "jane" not in read("DELETE", 404, {"message": "Cannot DELETE /x?email=jane%40acme.io"}).reason
     assert len(answer.reason) <= 200
     assert answer.text.startswith('{"message": "jane@acme.io')
     assert len(answer.text) <= 2_000
