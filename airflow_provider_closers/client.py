@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from http.cookiejar import DefaultCookiePolicy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,16 +37,13 @@ class ClosersClient:
     Sends single requests over kept-alive connections; safe to share between threads.
 
     :param settings: The connection's checked contents.
-    :raises ClosersConfigError: ``ca_bundle`` names no file.
+    :raises ClosersConfigError: The certificate authority's bundle, the connection's own or the
+        environment's ``REQUESTS_CA_BUNDLE``, is not there.
     """
 
     def __init__(self, settings: ClosersSettings) -> None:
-        if settings.ca_bundle and not Path(settings.ca_bundle).exists():
-            raise ClosersConfigError(
-                f"The connection's extra 'ca_bundle' names no file: {settings.ca_bundle!r}."
-            )
         self._settings = settings
-        self._key = settings.api_key.encode()
+        self._key = settings.api_key
         self._url = settings.base_url + PATH
         self._session = _new_session(settings)
         # The environment (proxies, REQUESTS_CA_BUNDLE) is read once: it can't change within a
@@ -53,6 +51,12 @@ class ClosersClient:
         self._environment: dict[str, Any] = self._session.merge_environment_settings(  # type: ignore[assignment]
             self._url, {}, stream=False, verify=settings.ca_bundle or True, cert=None
         )
+        bundle = self._environment["verify"]
+        if isinstance(bundle, str) and not Path(bundle).exists():
+            raise ClosersConfigError(f"The bundle of certificate authorities is not there: {bundle!r}.")
+        if settings.base_url.startswith("http:"):
+            # Plain http is for loopback: a proxy would be shown the key, and knows nothing of our loopback.
+            self._environment["proxies"] = {}
         self._headers = {
             "Authorization": f"Bearer {settings.api_key}",
             "Content-Type": "application/json",
@@ -68,19 +72,25 @@ class ClosersClient:
         :param method: ``POST``, ``PATCH`` or ``DELETE``.
         :param body: The JSON object to send.
         """
-        from requests.exceptions import RequestException
-
         request = self._prepare(method, body)
         try:
             response = self._session.send(
                 request, timeout=self._settings.timeout, allow_redirects=False, **self._environment
             )
             content = response.content
-        except RequestException as e:
+        except OSError as e:  # every error of requests is one, and some come through as they are
             return _read_failure_to_answer(e)
-        # Should the far end echo our headers, the key stops here.
-        content = content.replace(self._key, b"***")
-        return read_answer(method, response.status_code, response.headers, content, time.time())
+        answer = read_answer(method, response.status_code, response.headers, content, time.time())
+        return self._without_key(answer) if self._key.encode() in content else answer
+
+    def _without_key(self, answer: Answer) -> Answer:
+        """Blot out the key, should the far end echo our headers; what the answer says stays as it is."""
+        return replace(
+            answer,
+            reason=answer.reason.replace(self._key, "***"),
+            text=answer.text.replace(self._key, "***"),
+            data=_blotted(answer.data, f"Bearer {self._key}", self._key),
+        )
 
     def close(self) -> None:
         """Close the kept-alive connections."""
@@ -123,6 +133,17 @@ def error_from(method: str, answer: Answer) -> ClosersError:
             )
         case _:
             return ClosersAPIError(f"{what}: the API refused the request.", answer.status or 0, answer.text)
+
+
+def _blotted(value: Any, *secrets: str) -> Any:
+    """Return an answer's data with each text that is a secret, or ends in one, blotted out."""
+    if isinstance(value, dict):
+        return {key: _blotted(item, *secrets) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_blotted(item, *secrets) for item in value]
+    if isinstance(value, str) and (value in secrets or secrets[0] in value):
+        return value.replace(secrets[-1], "***")
+    return value
 
 
 def _new_session(settings: ClosersSettings) -> requests.Session:

@@ -6,8 +6,10 @@ import difflib
 import ipaddress
 import json
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -101,11 +103,12 @@ def _read_base_url(host: str | None, port: int | None, scheme: str | None) -> st
     try:
         parts = urlsplit(given)
         name, explicit_port = parts.hostname, parts.port
+        number = explicit_port or port
     except ValueError:
         raise _UnusableFieldError(f"host {given!r} is no URL; an example is {DEFAULT_HOST!r}.") from None
     if parts.scheme not in ("https", "http"):
         raise _UnusableFieldError(f"host {given!r} has the scheme {parts.scheme!r}; use 'https'.")
-    if not name or any(char.isspace() or not char.isprintable() for char in given):
+    if not name or not (_HOST_NAME.fullmatch(name) or _is_address(name)):
         raise _UnusableFieldError(f"host {given!r} names no host; an example is {DEFAULT_HOST!r}.")
     if parts.path.rstrip("/") or parts.query or parts.fragment:
         raise _UnusableFieldError(
@@ -117,18 +120,27 @@ def _read_base_url(host: str | None, port: int | None, scheme: str | None) -> st
             f"host {given!r} is plain http, which would show the API key to the network; "
             "use https (http is for a loopback address, such as the sandbox)."
         )
+    if number and not 0 < number < 65_536:
+        raise _UnusableFieldError(
+            f"the port is {number}; it must be a number from 1 to 65535, or 0 for none."
+        )
     netloc = f"[{name}]" if ":" in name else name
-    number = explicit_port or port
     return f"{parts.scheme}://{netloc}:{number}" if number else f"{parts.scheme}://{netloc}"
 
 
-def _is_loopback(name: str) -> bool:
-    if name == "localhost":
-        return True
+_HOST_NAME = re.compile(r"\w(?:[\w.-]*\w)?")
+
+
+def _is_address(name: str) -> bool:
     try:
-        return ipaddress.ip_address(name).is_loopback
+        ipaddress.ip_address(name)
     except ValueError:
         return False
+    return True
+
+
+def _is_loopback(name: str) -> bool:
+    return name == "localhost" or (_is_address(name) and ipaddress.ip_address(name).is_loopback)
 
 
 def _read_extra(extra: str | None) -> dict[str, Any]:
@@ -190,10 +202,10 @@ def _one_of(*allowed: str) -> Callable[[Any], str]:
     return read
 
 
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError
-    return value
+def _existing_path(value: Any) -> str:
+    if not Path(value).exists():
+        raise ValueError
+    return str(value)
 
 
 # What each extra may be, in words for the error, and its reader. A connection given as a URI
@@ -204,7 +216,7 @@ _EXTRAS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "timeout": ("a number of seconds from 0.1 to 3600", _number(0.1, 3_600)),
     "max_attempts": ("a whole number from 1 to 100", _whole_number(1, 100)),
     "delete_email_in": ("'body' or 'query'", _one_of("body", "query")),
-    "ca_bundle": ("the path of a file", _text),
+    "ca_bundle": ("the path of a file on this machine", _existing_path),
 }
 
 #: The extras' defaults, for the connection form.

@@ -73,20 +73,30 @@ def test_a_private_ca_and_the_timeout_are_used(requests_mock, new_client, tmp_pa
     assert requests_mock.last_request.timeout == 3.0
 
 
-def test_a_ca_bundle_that_is_not_there_is_named(new_client):
-    with pytest.raises(ClosersConfigError, match="'ca_bundle' names no file"):
-        new_client(ca_bundle="/nowhere/ca.pem")
+def test_a_ca_bundle_of_the_environment_that_is_not_there_is_named(new_client, monkeypatch):
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/nowhere/ca.pem")
+
+    with pytest.raises(ClosersConfigError, match=r"authorities is not there: '/nowhere/ca.pem'"):
+        new_client()
+
+
+def test_no_proxy_is_shown_the_key_on_its_way_to_loopback(sandbox, new_client, monkeypatch):
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+
+    answer = new_client(base_url=sandbox.url, api_key=sandbox.api_key).send("POST", JANE)
+
+    assert answer.verdict is Verdict.OK
 
 
 def test_the_environment_s_proxy_and_ca_are_used(requests_mock, new_client, monkeypatch):
     requests_mock.post(URL)
     monkeypatch.setenv("HTTPS_PROXY", "http://proxy.acme.io:3128")
-    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/etc/acme/ca.pem")
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", __file__)
 
     new_client().send("POST", JANE)
 
     assert requests_mock.last_request.proxies["https"] == "http://proxy.acme.io:3128"
-    assert requests_mock.last_request.verify == "/etc/acme/ca.pem"
+    assert requests_mock.last_request.verify == __file__
 
 
 def test_a_netrc_entry_never_replaces_the_key(sandbox, new_client, monkeypatch, tmp_path):
@@ -128,6 +138,14 @@ def test_a_key_that_the_far_end_echoes_stops_here(requests_mock, new_client):
 
     assert KEY not in repr(answer)
     assert answer.reason == "You sent Bearer ***"
+
+
+def test_a_key_that_a_success_echoes_stops_here_and_spoils_nothing_else(requests_mock, new_client):
+    requests_mock.post(URL, json={"email": "jane@acme.io", "test": True, "headers": ["Bearer test", "test"]})
+
+    answer = new_client(api_key="test").send("POST", JANE)
+
+    assert answer.data == {"email": "jane@acme.io", "test": True, "headers": ["Bearer ***", "***"]}
 
 
 def serve_once(behave: Callable[[socket.socket], None]) -> str:

@@ -90,7 +90,17 @@ def test_the_host_is_the_base_url(fields, base_url):
         ({"extra": {"timeout": [30]}}, "must be a number of seconds"),
         ({"extra": {"max_attempts": 0}}, "must be a whole number from 1 to 100"),
         ({"extra": {"delete_email_in": "header"}}, "must be 'body' or 'query'"),
-        ({"extra": {"ca_bundle": 7}}, "must be the path of a file"),
+        ({"extra": {"ca_bundle": 7}}, "must be the path of a file on this machine"),
+        (
+            {"extra": {"ca_bundle": "/nowhere/ca.pem"}},
+            "'ca_bundle' is '/nowhere/ca.pem'; it must be the path",
+        ),
+        ({"host": "crm.acme.io", "port": 99_999}, "the port is 99999; it must be a number from 1 to 65535"),
+        ({"host": "crm.acme.io", "port": -1}, "the port is -1"),
+        ({"host": "https://*.acme.io"}, "names no host"),
+        ({"host": "https://.acme.io"}, "names no host"),
+        ({"host": "https://acme.io\\v1"}, "names no host"),
+        ({"host": "https://acme.io;v1"}, "names no host"),
     ],
     ids=lambda value: repr(value) if isinstance(value, dict) else None,
 )
