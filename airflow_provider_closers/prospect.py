@@ -12,6 +12,7 @@ import difflib
 import enum
 import json
 import math
+import re
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -128,6 +129,24 @@ class RecordRules:
         email = _read_email(given.pop("email"))
         return self._assemble(email, given, attributes)
 
+    def email_in(self, record: Any) -> Any:
+        """Return what stands for the email in a record that breaks the rules, ``None`` if nothing does."""
+        if self._bare_emails and isinstance(record, str):
+            return record
+        try:
+            return next(record[key] for key in record if self._names_the_email(key))
+        except Exception:  # noqa: BLE001 - a stranger's object: reading it may do anything
+            return None
+
+    def __repr__(self) -> str:
+        """Tell what becomes of the keys, the same for the same rules."""
+        nested = sorted([*self._nested.values(), *("*" if self._nest_all else "")])
+        renamed, reset = sorted(self._renamed.items()), sorted(self._reset_flags)
+        return f"RecordRules(field_map={renamed}, other_attributes={nested}, reset_flags={reset})"
+
+    def _names_the_email(self, key: Any) -> bool:
+        return isinstance(key, str) and _fold(self._renamed.get(_fold(key), key)) == "email"
+
     def _sort(self, record: Mapping[Any, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         """Put each given value in its place: a field, or a name among the other attributes."""
         given: dict[str, Any] = {}
@@ -208,7 +227,7 @@ class RecordRules:
 
     def _no_email_message(self, record: Mapping[Any, Any]) -> str:
         likely = [key for key in record if isinstance(key, str) and "mail" in key.lower()]
-        if any(self._place(key).name == "email" for key in likely):
+        if any(map(self._names_the_email, record)):
             return "'email' is empty (NULL); it identifies the prospect."
         hint = f' (field_map={{"{likely[0]}": "email"}}?)' if likely else ""
         return f"'email' is missing; it identifies the prospect{hint}."
@@ -225,17 +244,18 @@ def mask_email(email: Any) -> str | None:
     if not isinstance(email, str):
         return None
     local, at, domain = email.strip()[:254].rpartition("@")
-    return f"{local[:1]}***@{domain}" if at else f"{domain[:1]}***"
+    if not at:
+        return f"{domain[:1]}***"
+    # What follows the domain in a malformed address may be anything, a line break among it.
+    return f"{local[:1]}***@{_DOMAIN.match(domain)[0]}"  # type: ignore[index]
 
 
-def email_of(record: Any) -> Any:
-    """Return what stands for the email in an unchecked record, for a reject's entry."""
-    if not isinstance(record, Mapping):
-        return record
-    for key, value in record.items():
-        if isinstance(key, str) and _fold(key) == "email":
-            return value
-    return None
+_DOMAIN = re.compile(r"[\w.-]*")
+
+
+def is_field(key: Any) -> bool:
+    """Tell whether a key names a field, in any of its spellings."""
+    return isinstance(key, str) and _fold(key) in _FIELDS
 
 
 def _fold(name: str) -> str:
@@ -279,7 +299,12 @@ def _kind(value: Any) -> str:
 
 def unbox(value: Any) -> Any:
     """Return numpy's scalars and arrays, which frames hold, as Python's; others as they are."""
-    return value.tolist() if type(value).__module__ == "numpy" else value
+    if type(value).__module__ != "numpy":
+        return value
+    if type(value).__name__ == "datetime64":
+        # Finer than Python's datetime, it would come as a bare number of nanoseconds.
+        value = value.astype("datetime64[us]")
+    return value.tolist()
 
 
 def is_missing(value: Any) -> bool:
@@ -302,10 +327,11 @@ def _read_email(value: Any) -> str:
     given = value.strip(" ")
     try:
         # `.test` is reserved for rehearsals, so letting it through can reach nobody.
-        checked = validate_email(given, check_deliverability=False, test_environment=True)
+        validate_email(given, check_deliverability=False, test_environment=True)
     except EmailNotValidError as e:
         raise InvalidProspectError(f"'email' is not a valid address: {e}") from None
-    return f"{given.rpartition('@')[0]}@{checked.domain}"
+    local, _, domain = given.rpartition("@")
+    return f"{local}@{domain.lower()}"
 
 
 def _read_text(name: str, value: Any) -> str:
@@ -367,9 +393,12 @@ def _to_json_object(mapping: Mapping[Any, Any], where: str, depth: int) -> dict[
     for key, boxed in mapping.items():
         if not isinstance(key, str | int) or isinstance(key, bool):
             raise InvalidProspectError(f"{where!r} has {_kind(key)} as a key; keys must be str.")
+        name = _checked_text(f"a key of {where}", str(key))
+        if name in result:
+            raise InvalidProspectError(f"{where!r} has the key {_short(name)} twice; drop one.")
         value = unbox(boxed)
         if not is_missing(value):
-            result[str(key)] = _to_json(value, f"{where}.{key}", depth + 1)
+            result[name] = _to_json(value, f"{where}.{name}", depth + 1)
     return result
 
 

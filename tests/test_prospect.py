@@ -21,7 +21,6 @@ from airflow_provider_closers.prospect import (
     STATUS_FLAGS,
     Prospect,
     RecordRules,
-    email_of,
     mask_email,
 )
 
@@ -130,6 +129,7 @@ def test_nothing_follows_a_post_that_carries_everything():
         ("o'neil@acme.io", "o'neil@acme.io"),
         ("jürgen@müller.de", "jürgen@müller.de"),
         ("jane@MÜLLER.de", "jane@müller.de"),
+        ("jane@XN--BCHER-KVA.de", "jane@xn--bcher-kva.de"),
         ("rehearsal@acme.test", "rehearsal@acme.test"),
     ],
 )
@@ -196,6 +196,7 @@ def test_an_unusable_email_rejects_the_record_without_repeating_it(email):
             {"email": "jane@acme.io", "other_attribute": {"a": float("inf")}},
             "'other_attribute.a' is infinite",
         ),
+        ({"email": "jane@acme.io", "other_attribute": {1: 2, "1": 3}}, "has the key '1' twice"),
         ({"email": "jane@acme.io", "other_attribute": {(1, 2): 3}}, "'other_attribute' has a tuple as a key"),
     ],
     ids=lambda value: None if isinstance(value, str) else repr(value)[:60],
@@ -328,10 +329,19 @@ def test_numpy_s_scalars_and_arrays_are_read():
     record = {
         "email": "jane@acme.io",
         "replied": numpy.bool_(True),
-        "other_attribute": {"n": numpy.int64(7), "x": numpy.float32("nan"), "v": numpy.array([1, 2])},
+        "other_attribute": {
+            "n": numpy.int64(7),
+            "x": numpy.float32("nan"),
+            "v": numpy.array([1, 2]),
+            "when": numpy.datetime64("2026-11-23T08:30:00.000000001"),
+            "never": numpy.datetime64("NaT", "ns"),
+        },
     }
 
-    assert read(record).fields == {"replied": True, "otherAttribute": {"n": 7, "v": [1, 2]}}
+    assert read(record).fields == {
+        "replied": True,
+        "otherAttribute": {"n": 7, "v": [1, 2], "when": "2026-11-23T08:30:00"},
+    }
 
 
 @pytest.mark.parametrize(
@@ -341,6 +351,8 @@ def test_numpy_s_scalars_and_arrays_are_read():
         ("j***@acme.io", "j***@acme.io"),
         ("@acme.io", "***@acme.io"),
         ("jane", "j***"),
+        ("jane doe jane@acme.io (call 555-1234)", "j***@acme.io"),
+        ("jane@acme.io\nINFO a line of its own", "j***@acme.io"),
         ("", "***"),
         (None, None),
         (7, None),
@@ -350,11 +362,34 @@ def test_a_masked_email_shows_its_first_letter_and_domain(email, masked):
     assert mask_email(email) == masked
 
 
+class Unreadable(dict):
+    def __iter__(self):
+        raise RuntimeError
+
+
 @pytest.mark.parametrize(
-    ("record", "email"), [({"E-Mail": "x"}, "x"), ({"mail": "x"}, None), ("x", "x"), (7, 7), ({1: 2}, None)]
+    ("record", "email"),
+    [
+        ({"E-Mail": "x"}, "x"),
+        ({"Work_Email": "x"}, "x"),
+        ({"mail": "x"}, None),
+        ("x", "x"),
+        (7, None),
+        ({1: 2}, None),
+        (Unreadable(), None),
+    ],
 )
-def test_the_email_of_an_unchecked_record_is_what_stands_for_it(record, email):
-    assert email_of(record) == email
+def test_the_email_of_an_unusable_record_is_what_stands_for_it(record, email):
+    rules = RecordRules(field_map={"work_email": "email"}, bare_emails=True)
+
+    assert rules.email_in(record) == email
+
+
+def test_equal_rules_show_alike_and_others_do_not():
+    rules = {"field_map": {"a": "email", "b": "title"}, "other_attributes": ["x", "y"]}
+
+    assert repr(RecordRules(**rules)) == repr(RecordRules(**rules))
+    assert repr(RecordRules(**rules)) != repr(RecordRules(**rules, reset_flags=["bounced"]))
 
 
 ANYTHING = st.recursive(

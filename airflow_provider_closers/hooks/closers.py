@@ -118,7 +118,7 @@ class ClosersHook(BaseHook):
         :raises InvalidProspectError: The email is unusable; nothing was sent.
         :raises ClosersError: One of its family, for any other refusal.
         """
-        return self._call("DELETE", {"email": self._read(prospect).email})
+        return self._call("DELETE", {"email": self._read(prospect, bare_emails=True).email})
 
     def push(
         self,
@@ -237,10 +237,10 @@ class ClosersHook(BaseHook):
 
         return Pacer(self.settings.requests_per_second)
 
-    def _read(self, record: Any, reset_flags: Iterable[str] = ()) -> Prospect:
+    def _read(self, record: Any, reset_flags: Iterable[str] = (), *, bare_emails: bool = False) -> Prospect:
         from airflow_provider_closers.prospect import RecordRules
 
-        prospect = RecordRules(reset_flags=reset_flags, bare_emails=True).read(record)
+        prospect = RecordRules(reset_flags=reset_flags, bare_emails=bare_emails).read(record)
         if prospect.withheld_flags:
             self.log.info(
                 "Status flags that were False and not sent: %d; see reset_flags.", prospect.withheld_flags

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 #: Airflow masks it.
 SUPPRESSION_SECRET_VARIABLE = "closers_suppression_secret"  # noqa: S105 - a name, not a secret
 
+_WHAT_A_LIST_MAY_BE = "it must be the path of a file, or a mapping of 'conn_id' and 'sql'"
+
 
 class _PushOperator(BaseOperator):
     """
@@ -131,8 +133,8 @@ class _PushOperator(BaseOperator):
     def _rejects_file(
         self, context: Any, checkpoint: FileCheckpoint | None
     ) -> AbstractContextManager[RejectsFile | None]:
-        if not self.rejects_path:
-            return nullcontext()
+        if not self.rejects_path or self.preview:
+            return nullcontext()  # A preview must not replace what the last push left to be mended.
         from airflow_provider_closers.push.checkpoint import is_usable
         from airflow_provider_closers.push.rejects import RejectsFile
 
@@ -151,6 +153,10 @@ class _PushOperator(BaseOperator):
             return None
         from airflow_provider_closers.suppression import SuppressionList
 
+        if not isinstance(self.suppression_list, str | Mapping):
+            raise ClosersConfigError(
+                f"suppression_list is of type {type(self.suppression_list).__name__}; {_WHAT_A_LIST_MAY_BE}."
+            )
         if isinstance(self.suppression_list, Mapping):
             return SuppressionList(self._query(self.suppression_list), name="of the query")
         return SuppressionList.from_file(
@@ -162,7 +168,7 @@ class _PushOperator(BaseOperator):
     @staticmethod
     def _query(query: Mapping[str, str]) -> Iterator[str]:
         if set(query) != {"conn_id", "sql"}:
-            raise ClosersConfigError("suppression_list must be a path, or a mapping of 'conn_id' and 'sql'.")
+            raise ClosersConfigError(f"suppression_list has other keys; {_WHAT_A_LIST_MAY_BE}.")
         rows = ClosersHook.get_hook(query["conn_id"]).get_records(query["sql"])
         return (str(row[0]) for row in rows if row[0] is not None)
 
@@ -180,7 +186,7 @@ class _PushOperator(BaseOperator):
             )
         if failure := self._failure(report):
             # A failed task has no return value; who reads its report should find it all the same.
-            if ti := context.get("ti"):
+            if (ti := context.get("ti")) and self.do_xcom_push:
                 ti.xcom_push(key="return_value", value=report.as_dict())
             raise failure
         if report.total == 0 and self.on_empty == "skip":
@@ -190,10 +196,12 @@ class _PushOperator(BaseOperator):
     def _failure(self, report: PushReport) -> Exception | None:
         if report.error is not None:
             return report.error
-        if report.total == 0 and self.on_empty == "fail":
+        if report.total == 0 and self.on_empty == "fail" and not self.preview:
             return PushFailedError("There are no prospects to push (on_empty='fail').", report)
-        allowed = self.max_rejects * report.total if self.max_rejects < 1 else self.max_rejects
-        if report.rejected > allowed and not self.preview:
+        share = (
+            report.rejected / report.total if 0 < self.max_rejects < 1 and report.total else report.rejected
+        )
+        if share > self.max_rejects and not self.preview:
             first = f" The first: {report.rejects[0].reason.rstrip('.')}." if report.rejects else ""
             where = f" All are in {report.rejects_path}." if report.rejects_path else ""
             return PushFailedError(
@@ -319,8 +327,11 @@ class DeleteProspectOperator(_PushOperator):
 def _storage_path(path: str) -> Path:
     from airflow.providers.common.compat.sdk import ObjectStoragePath
 
-    # It has pathlib's interface, though not its class.
-    return ObjectStoragePath(path)  # type: ignore[return-value]
+    try:
+        # It has pathlib's interface, though not its class.
+        return ObjectStoragePath(path)  # type: ignore[return-value]
+    except (ValueError, TypeError, ImportError) as e:
+        raise ClosersConfigError(f"{path!r} is no path that Airflow's ObjectStoragePath takes ({e}).") from e
 
 
 def _path_of_instance(path: str, context: Any) -> Path:

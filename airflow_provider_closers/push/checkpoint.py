@@ -92,12 +92,17 @@ class InputChangedError(Exception):
 
 
 class Ledger:
-    """Which records were read and which of them are still open, with a fingerprint of the input."""
+    """
+    Which records were read and which of them are still open, with a fingerprint of the input.
 
-    def __init__(self) -> None:
+    :param purpose: What is done with the input, and where; part of the fingerprint, since what is
+        settled for one account, or by one set of rules, is not for another.
+    """
+
+    def __init__(self, purpose: str = "") -> None:
         self._read = 0
         self._open: set[int] = set()
-        self._digest = hashlib.blake2b(digest_size=16)
+        self._digest = hashlib.blake2b(purpose.encode(), digest_size=16)
 
     def read(self, index: int, record: Any) -> None:
         """Note a record as read and open; one that :meth:`resume` returned is noted already."""

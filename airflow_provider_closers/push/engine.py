@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from airflow_provider_closers.answer import Verdict
 from airflow_provider_closers.errors import ClosersConfigError, ClosersUnavailableError, InvalidProspectError
-from airflow_provider_closers.prospect import Prospect, RecordRules
+from airflow_provider_closers.prospect import Prospect, RecordRules, mask_email
 from airflow_provider_closers.push.checkpoint import (
     Checkpoint,
     InputChangedError,
@@ -104,12 +104,16 @@ class Push:
         """Give up the checkpoint of another input."""
         assert self.checkpoint is not None  # noqa: S101 - it is where the state came from
         self.checkpoint.save({})
+        # A file of rejects that goes on from an earlier try holds those of the other input.
+        if start_over := getattr(self.on_reject, "start_over", None):
+            start_over()
         if iter(records) is records:
             raise ClosersConfigError(
-                "The input is not the one that the checkpoint was made on, and it can be read only once; "
+                "The checkpoint was made on another input, host or set of rules, and this input can be read "
+                "only once; "
                 "the checkpoint is dropped: run again to start over."
             )
-        log.warning("The input is not the one that the checkpoint was made on: starting over.")
+        log.warning("The checkpoint was made on another input, host or set of rules: starting over.")
 
 
 @dataclass(slots=True)
@@ -132,7 +136,8 @@ class _Run:
     def __init__(self, push: Push) -> None:
         self._push = push
         self._report = PushReport(operation=push.route.operation, preview=push.preview)
-        self._ledger = Ledger() if push.checkpoint and not push.preview else None
+        purpose = f"{push.settings.base_url} {push.route!r} {push.rules!r}"
+        self._ledger = Ledger(purpose) if push.checkpoint and not push.preview else None
         settings = push.settings
         self._sender = Sender(push.client, Pacer(settings.requests_per_second), settings.max_attempts)
         self._window = 2 * settings.max_concurrency
@@ -186,15 +191,19 @@ class _Run:
         try:
             prospect = self._push.rules.read(record)
         except InvalidProspectError as e:
-            return self._reject(Reject(index, record, str(e)))
+            return self._refuse(index, record, str(e))
         except Exception as e:  # noqa: BLE001 - a record is a stranger's object: reading it may do anything
-            return self._reject(Reject(index, record, f"reading the record raised {type(e).__name__}"))
+            return self._refuse(index, record, f"reading the record raised {type(e).__name__}")
         if self._is_suppressed(prospect):
             return self._count(index, Outcome.SUPPRESSED)
         if self._push.preview:
             self._report.withheld_flags += prospect.withheld_flags
             return self._report.count(Outcome.UNRESOLVED)
         return self._depart(_Entry(index, record, prospect))
+
+    def _refuse(self, index: int, record: Any, reason: str) -> None:
+        """Reject a record that breaks the rules."""
+        self._reject(Reject(index, record, reason, email=mask_email(self._push.rules.email_in(record))))
 
     def _is_suppressed(self, prospect: Prospect) -> bool:
         listed, operation = self._push.suppression, self._push.route.operation
@@ -234,6 +243,7 @@ class _Run:
             pass
         except Exception as e:
             log.exception("Record %d failed in an unforeseen way.", entry.index)
+            entry.verdict = Verdict.UNAVAILABLE  # Should all fail so, it is an outage.
             entry.outcome, entry.reason = Outcome.REJECTED, f"sending the record raised {type(e).__name__}"
         finally:
             self._done.put(entry)
@@ -287,7 +297,8 @@ class _Run:
 
     def _settle_for_good(self, entry: _Entry) -> None:
         if entry.outcome is Outcome.REJECTED:
-            self._reject(Reject(entry.index, entry.record, entry.reason, entry.attempts, entry.status))
+            email = mask_email(entry.prospect.email)
+            self._reject(Reject(entry.index, entry.record, entry.reason, entry.attempts, entry.status, email))
         else:
             self._report.withheld_flags += entry.prospect.withheld_flags
             self._count(entry.index, entry.outcome)
@@ -392,7 +403,7 @@ class _Run:
         for outcome, records in counts.items():
             self._report.count(Outcome(outcome), records)
         self._report.rejects = [
-            Reject(reject["index"], {"email": reject["email"]}, reject["reason"])
+            Reject(reject["index"], None, reject["reason"], email=reject["email"])
             for reject in state["rejects"]
         ]
         log.info(
@@ -403,9 +414,8 @@ class _Run:
     def _save(self, *, is_final: bool = False) -> None:
         if self._ledger is None or self._push.checkpoint is None:
             return
-        state = {} if is_final and not self._sender.is_stopped else self._state()
         try:
-            self._push.checkpoint.save(state)
+            self._push.checkpoint.save({} if is_final and not self._sender.is_stopped else self._state())
         except Exception:
             # It only spares work: without it, or with an older one, a later try sends more than it must.
             log.warning("The checkpoint can't be saved.", exc_info=True)

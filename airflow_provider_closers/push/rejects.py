@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
+from airflow_provider_closers.errors import ClosersConfigError
 from airflow_provider_closers.prospect import is_missing, unbox
 from airflow_provider_closers.push.report import Reject
 from airflow_provider_closers.storage import open_to_append
@@ -33,9 +34,21 @@ class RejectsFile:
         self._file: IO[bytes] | None = None
 
     def __enter__(self) -> RejectsFile:
-        if not self._keep and self._path.exists():
-            self._path.unlink()
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            if not self._keep:
+                self.start_over()
+        except (OSError, ValueError) as e:  # Airflow 2 finds out only here that it knows no such storage
+            raise ClosersConfigError(
+                f"rejects_path {self.path!r} can't be written ({type(e).__name__}); nothing was sent."
+            ) from e
         return self
+
+    def start_over(self) -> None:
+        """Drop what is there; the push begins anew."""
+        self._keep = False
+        if self._path.exists():
+            self._path.unlink()
 
     def __call__(self, reject: Reject) -> None:
         """Append a reject."""
@@ -58,7 +71,6 @@ class RejectsFile:
     def _open(self) -> IO[bytes]:
         if self._keep:
             return open_to_append(self._path)
-        self._path.parent.mkdir(parents=True, exist_ok=True)
         return self._path.open("wb")
 
     @property

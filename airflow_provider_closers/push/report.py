@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from airflow_provider_closers.errors import ClosersError
-from airflow_provider_closers.prospect import email_of, mask_email
 
 #: How many rejects the report itself keeps; all of them go to ``on_reject``.
 REJECTS_KEPT = 20
@@ -37,17 +36,19 @@ class Reject:
     :param reason: Why, and the way out.
     :param attempts: How many requests it took; 0 where it broke a record rule.
     :param status: HTTP status of the last answer, ``None`` where there was none.
+    :param email: The record's email, masked; ``None`` where it has none.
     """
 
     index: int
-    record: Any
+    record: Any = field(repr=False)
     reason: str
     attempts: int = 0
     status: int | None = None
+    email: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the small form for the report, with the email masked."""
-        return {"index": self.index, "email": mask_email(email_of(self.record)), "reason": self.reason}
+        """Return the small form for the report."""
+        return {"index": self.index, "email": self.email, "reason": self.reason}
 
 
 @dataclass(kw_only=True)
@@ -111,6 +112,10 @@ class PushReport:
             "rejects": [reject.as_dict() for reject in self.rejects],
             "rejects_path": self.rejects_path,
         }
+
+    def serialize(self) -> dict[str, Any]:
+        """Return what Airflow puts into XCom should a task return the report itself."""
+        return self.as_dict()
 
     def __str__(self) -> str:
         """Return one line for a log: what became of how many records."""

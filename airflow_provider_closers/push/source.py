@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from airflow_provider_closers.errors import ClosersConfigError
+from airflow_provider_closers.prospect import is_field
 
 
 def records_of(prospects: Any, operation: str) -> Iterable[Any]:
@@ -21,11 +22,13 @@ def records_of(prospects: Any, operation: str) -> Iterable[Any]:
     if isinstance(prospects, str) and operation == "delete" and prospects.lstrip()[:1] not in ("[", "{"):
         return [prospects]
     if isinstance(prospects, Mapping):
-        if prospects and all(isinstance(value, Mapping) for value in prospects.values()):
+        if prospects and all(
+            isinstance(value, Mapping) and not is_field(key) for key, value in prospects.items()
+        ):
             raise _not_records("a mapping of mappings", "pass list(prospects.values())")
         return [prospects]
     if prospects is None:
-        raise _not_records("None", "did the upstream task return its records?")
+        raise _not_records("None", "see whether the upstream task returns its records")
     if isinstance(prospects, str):
         raise _not_records(
             "a str",

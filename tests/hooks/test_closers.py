@@ -181,6 +181,21 @@ def test_an_unusable_record_is_not_sent(hook, sandbox):
     assert sandbox.journal() == []
 
 
+@pytest.mark.parametrize("call", ["create_prospect", "update_prospect"])
+def test_an_email_alone_is_no_record_but_for_delete(hook, sandbox, call):
+    with pytest.raises(InvalidProspectError, match="the record is a str; it must be a mapping"):
+        getattr(hook, call)("jane@acme.io")
+
+    assert sandbox.journal() == []
+
+
+def test_a_report_shows_no_records(hook):
+    report = hook.push("create", [{"email": "jane@acme"}])
+
+    assert "jane" not in repr(report)
+    assert report.serialize() == report.as_dict()
+
+
 def test_a_wrong_key_raises(monkeypatch, sandbox):
     hook = connect(monkeypatch, host=sandbox.url, password="wrong")
 

@@ -144,6 +144,22 @@ def test_the_common_parameters_reach_the_push(sandbox):
     }
 
 
+def test_a_reject_shows_its_email_wherever_the_record_has_it():
+    report = run(CreateProspectOperator, {"mail": "jane@acme"}, field_map={"mail": "email"}, max_rejects=1)
+
+    assert report["rejects"][0]["email"] == "j***@acme"
+
+
+def test_29_of_100_are_not_more_than_a_fraction_of_0_29(sandbox):
+    records = [{"email": "bad"}] * 29 + people(71)
+
+    assert run(CreateProspectOperator, records, max_rejects=0.29)["rejected"] == 29
+
+
+def test_a_preview_of_nothing_does_not_fail():
+    assert run(CreateProspectOperator, [], preview=True, on_empty="fail")["total"] == 0
+
+
 def test_preview_sends_nothing_and_fails_for_nothing_it_finds(sandbox):
     report = run(CreateProspectOperator, [JANE, {"email": "jane"}], preview=True)
 
@@ -178,7 +194,7 @@ def test_prospects_is_one_mapping_or_any_iterable_of_them(prospects):
     [
         ("[{'email': 'jane@acme.io'}]", "prospects is a str; .* render_template_as_native_obj=True"),
         (7, "prospects is of type int; it must be one mapping or an iterable of them"),
-        (None, "prospects is None; .* did the upstream task return its records?"),
+        (None, "prospects is None; .* see whether the upstream task returns its records"),
         (b"jane@acme.io", "prospects is of type bytes"),
         (
             {"jane": JANE, "joe": {}},
@@ -323,6 +339,11 @@ def test_an_unusable_max_deletes_is_refused(sandbox, limit):
         (CreateProspectOperator, {"reset_flags": ["email"]}, "reset_flags names 'email'"),
         (CreateProspectOperator, {"field_map": {"mail": "emial"}}, "field_map renames 'mail' to 'emial'"),
         (CreateProspectOperator, {"suppression_list": {"sql": "x"}}, "a mapping of 'conn_id' and 'sql'"),
+        (
+            CreateProspectOperator,
+            {"suppression_list": 5},
+            "suppression_list is of type int; it must be the path",
+        ),
     ],
 )
 def test_an_unusable_parameter_is_refused_before_anything_is_sent(sandbox, operator, parameters, message):
@@ -399,6 +420,49 @@ def test_no_rejects_leave_no_file_and_remove_an_older_one(tmp_path):
 
     assert report["rejects_path"] is None
     assert not path.exists()
+
+
+def test_a_preview_leaves_the_rejects_of_the_last_push_alone(tmp_path):
+    path = tmp_path / "rejects.jsonl"
+    path.write_text("{}\n")
+
+    report = run(CreateProspectOperator, {"email": "bad"}, rejects_path=str(path), preview=True)
+
+    assert (report["rejected"], report["rejects_path"]) == (1, None)
+    assert path.read_text() == "{}\n"
+
+
+def test_another_input_drops_the_rejects_of_the_one_before(sandbox, tmp_path):
+    files = {name: str(tmp_path / name) for name in ("rejects_path", "checkpoint_path")}
+    sandbox.add_fault("error", status=401, email="p30@acme.io")
+    with pytest.raises(ClosersAuthError, match="refused the key"):
+        run(CreateProspectOperator, [{"email": "first"}, *people(60)], **files)
+
+    report = run(CreateProspectOperator, [{"email": "second"}, *people(60)], max_rejects=1, **files)
+
+    assert report["rejected"] == 1
+    (line,) = (tmp_path / "rejects_path").read_text().splitlines()
+    assert json.loads(line)["record"] == {"email": "second"}
+
+
+def test_a_checkpoint_counts_for_one_host_and_one_set_of_rules_only(sandbox, tmp_path):
+    path = str(tmp_path / "checkpoint.json")
+    sandbox.add_fault("error", status=401, email="p30@acme.io")
+    with pytest.raises(ClosersAuthError, match="refused the key"):
+        run(CreateProspectOperator, people(60), checkpoint_path=path)
+    sandbox.reset(keep=["settings"])
+
+    report = run(CreateProspectOperator, people(60), checkpoint_path=path, if_exists="update")
+
+    assert report["created"] == sandbox.count() == 60
+
+
+@pytest.mark.parametrize("path", ["no-such-store://x/rejects.jsonl", "/dev/null/rejects.jsonl"])
+def test_an_unusable_rejects_path_is_refused_before_anything_is_sent(sandbox, path):
+    with pytest.raises(ClosersConfigError, match="rejects"):
+        run(CreateProspectOperator, JANE, rejects_path=path)
+
+    assert sandbox.journal() == []
 
 
 def test_mapped_instances_write_files_of_their_own(tmp_path):

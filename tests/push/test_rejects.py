@@ -17,6 +17,7 @@ from airflow.providers.common.compat.sdk import ObjectStoragePath
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from airflow_provider_closers.errors import ClosersConfigError
 from airflow_provider_closers.push.rejects import RejectsFile
 from airflow_provider_closers.push.report import Reject
 
@@ -84,7 +85,7 @@ def test_without_a_reject_there_is_no_file(tmp_path, path_in, keep):
         pass
 
     assert not file.is_written
-    assert list(tmp_path.iterdir()) == []
+    assert not any(path.is_file() for path in tmp_path.rglob("*"))
 
 
 def test_a_line_can_be_read_as_soon_as_it_is_written(tmp_path):
@@ -156,14 +157,25 @@ def test_the_file_is_closed_when_the_push_fails(push, tmp_path):
     assert len(lines(tmp_path / "rejects.jsonl")) == 1
 
 
-def test_a_path_that_can_t_be_written_is_an_error(tmp_path):
+def test_a_path_that_can_t_be_written_is_an_error_before_the_first_reject(tmp_path):
     (tmp_path / "taken").write_text("")
 
     with (
-        RejectsFile(tmp_path / "taken" / "rejects.jsonl") as file,
-        pytest.raises(OSError, match="taken"),
+        pytest.raises(ClosersConfigError, match=r"can't be written .*; nothing was sent"),
+        RejectsFile(tmp_path / "taken" / "rejects.jsonl"),
     ):
+        pass
+
+
+def test_starting_over_drops_what_an_earlier_try_left(tmp_path):
+    path = tmp_path / "rejects.jsonl"
+    path.write_text("{}\n")
+
+    with RejectsFile(path, keep=True) as file:
+        file.start_over()
         file(reject(JANE))
+
+    assert [line["record"] for line in lines(path)] == [JANE]
 
 
 # -- the records
