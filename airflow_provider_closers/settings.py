@@ -143,6 +143,10 @@ def _is_loopback(name: str) -> bool:
     return name == "localhost" or (_is_address(name) and ipaddress.ip_address(name).is_loopback)
 
 
+# What the form of Airflow 2.11 puts before an extra's name when its Test button is pressed.
+_FORM_PREFIX = "extra__closers__"
+
+
 def _read_extra(extra: str | None) -> dict[str, Any]:
     try:
         values = json.loads(extra) if extra and extra.strip() else {}
@@ -152,7 +156,12 @@ def _read_extra(extra: str | None) -> dict[str, Any]:
         return {}
     if not isinstance(values, Mapping):
         raise _UnusableFieldError(f"the extra is a JSON {type(values).__name__}; it must be an object.")
-    return {name: _read_extra_value(name, value) for name, value in values.items() if value not in (None, "")}
+    given = {
+        str(name).removeprefix(_FORM_PREFIX): value
+        for name, value in values.items()
+        if value not in (None, "")
+    }
+    return {name: _read_extra_value(name, value) for name, value in given.items()}
 
 
 def _read_extra_value(name: str, value: Any) -> Any:

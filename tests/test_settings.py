@@ -118,6 +118,12 @@ def test_an_empty_extra_keeps_its_default(unset):
     assert settings(extra=dict.fromkeys(DEFAULTS, unset)) == settings()
 
 
+def test_the_test_button_of_airflow_2_names_extras_in_its_own_way():
+    extra = {"extra__closers__timeout": "10.0", "extra__closers__ca_bundle": "", "max_concurrency": 4}
+
+    assert settings(extra=extra) == settings(extra={"timeout": 10, "max_concurrency": 4})
+
+
 def test_a_uri_s_extras_are_text():
     extra = {"timeout": "10", "max_concurrency": "4", "requests_per_second": "2.5"}
 
