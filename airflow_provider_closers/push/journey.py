@@ -105,11 +105,9 @@ def _create(prospect: Prospect, if_exists: str) -> Journey:
 def _update(prospect: Prospect, if_missing: str) -> Journey:
     answer = yield Request("PATCH", prospect.patch_body)
     if answer.verdict is Verdict.NOT_FOUND:
-        if if_missing == "skip":
-            return Outcome.MISSING
-        if if_missing == "fail":
-            raise RecordRefusedError("no prospect has this email (if_missing='fail')", answer.status)
-        return (yield from _create(prospect, "update"))
+        if if_missing == "create":
+            return (yield from _create(prospect, "update"))
+        return _missing(answer, if_missing)
     _confirm("PATCH", answer)
     return Outcome.UPDATED
 
@@ -117,11 +115,15 @@ def _update(prospect: Prospect, if_missing: str) -> Journey:
 def _delete(prospect: Prospect, if_missing: str) -> Journey:
     answer = yield Request("DELETE", {"email": prospect.email})
     if answer.verdict is Verdict.NOT_FOUND:
-        if if_missing == "skip":
-            return Outcome.MISSING
-        raise RecordRefusedError("no prospect has this email (if_missing='fail')", answer.status)
+        return _missing(answer, if_missing)
     _confirm("DELETE", answer)
     return Outcome.DELETED
+
+
+def _missing(answer: Answer, if_missing: str) -> Outcome:
+    if if_missing == "skip":
+        return Outcome.MISSING
+    raise RecordRefusedError("no prospect has this email (if_missing='fail')", answer.status)
 
 
 def _confirm(method: str, answer: Answer, so_far: str = "") -> None:
