@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+from contextlib import closing
 from typing import Any
 
 import pandas as pd
@@ -522,6 +524,24 @@ def test_a_suppressed_address_is_never_sent(sandbox, tmp_path):
 
     assert nonzero(report) == {"created": 2, "suppressed": 1}
     assert sandbox.journal(email="p1@acme.io") == []
+
+
+@pytest.mark.usefixtures("airflow_db")
+def test_the_suppression_list_may_be_a_query_which_can_only_be_read(sandbox, tmp_path, monkeypatch):
+    pytest.importorskip("airflow.providers.sqlite", reason="comes with Airflow 2.11, not with 3.x")
+    with closing(sqlite3.connect(tmp_path / "crm.db")) as database, database:
+        database.execute("CREATE TABLE opted_out (email TEXT)")
+        database.executemany("INSERT INTO opted_out VALUES (?)", [("P1@acme.io",), (None,)])
+    warehouse = {"conn_type": "sqlite", "host": str(tmp_path / "crm.db")}
+    monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", json.dumps(warehouse))
+    query = {"conn_id": "warehouse", "sql": "SELECT email FROM opted_out"}
+
+    report = run(CreateProspectOperator, people(3), suppression_list=query)
+    with pytest.raises(ClosersConfigError, match="can only be read; give a file"):
+        run(DeleteProspectOperator, people(1), suppression_list=query)
+
+    assert nonzero(report) == {"created": 2, "suppressed": 1}
+    assert sandbox.count() == 2
 
 
 @pytest.mark.usefixtures("airflow_db")
