@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from http.cookiejar import DefaultCookiePolicy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,6 +45,7 @@ class ClosersClient:
     def __init__(self, settings: ClosersSettings) -> None:
         self._settings = settings
         self._key = settings.api_key
+        self._key_bytes = self._key.encode()
         self._url = settings.base_url + PATH
         self._session = _new_session(settings)
         # The environment (proxies, REQUESTS_CA_BUNDLE) is read once: it can't change within a
@@ -80,17 +82,15 @@ class ClosersClient:
             content = response.content
         except OSError as e:  # every error of requests is one, and some come through as they are
             return _read_failure_to_answer(e)
-        answer = read_answer(method, response.status_code, response.headers, content, time.time())
-        return self._without_key(answer) if self._key.encode() in content else answer
-
-    def _without_key(self, answer: Answer) -> Answer:
-        """Blot out the key, should the far end echo our headers; what the answer says stays as it is."""
-        return replace(
-            answer,
-            reason=answer.reason.replace(self._key, "***"),
-            text=answer.text.replace(self._key, "***"),
-            data=_blotted(answer.data, f"Bearer {self._key}", self._key),
-        )
+        read = partial(read_answer, method, response.status_code, response.headers, now=time.time())
+        answer = read(content)
+        if self._key_bytes not in content:
+            return answer
+        # Should the far end echo our headers, the key stops here: blotted out before a text is cut, which
+        # could leave a part of it, but after the verdict, which must not depend on what the key looks like.
+        blotted = read(content.replace(self._key_bytes, b"***"))
+        data = _blotted(answer.data, f"Bearer {self._key}", self._key)
+        return replace(answer, reason=blotted.reason, text=blotted.text, data=data)
 
     def close(self) -> None:
         """Close the kept-alive connections."""

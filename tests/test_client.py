@@ -140,6 +140,15 @@ def test_a_key_that_the_far_end_echoes_stops_here(requests_mock, new_client):
     assert answer.reason == "You sent Bearer ***"
 
 
+@pytest.mark.parametrize("before", range(150, 200, 7))
+def test_no_part_of_an_echoed_key_is_left_where_a_long_text_is_cut(requests_mock, new_client, before):
+    requests_mock.post(URL, status_code=400, json={"message": "x" * before + " " + KEY + " " + "y" * 3_000})
+
+    answer = new_client().send("POST", JANE)
+
+    assert KEY[:4] not in repr(answer)
+
+
 def test_a_key_that_a_success_echoes_stops_here_and_spoils_nothing_else(requests_mock, new_client):
     requests_mock.post(URL, json={"email": "jane@acme.io", "test": True, "headers": ["Bearer test", "test"]})
 

@@ -110,8 +110,7 @@ class Push:
         if iter(records) is records:
             raise ClosersConfigError(
                 "The checkpoint was made on another input, host or set of rules, and this input can be read "
-                "only once; "
-                "the checkpoint is dropped: run again to start over."
+                "only once; the checkpoint is dropped: run again to start over."
             )
         log.warning("The checkpoint was made on another input, host or set of rules: starting over.")
 

@@ -38,8 +38,6 @@ FIELD_TYPES: dict[str, dict[str, type]] = {
 
 METHODS = tuple(FIELD_TYPES)
 
-FLAGS = tuple(name for name, kind in _PATCH_TYPES.items() if kind is bool)
-
 _JSON_NAMES = {str: "a string", bool: "a boolean (true or false)", dict: "an object"}
 
 # One @, something on either side, no white space, no control character. Spelled out character by
