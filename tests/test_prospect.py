@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import enum
 import json
+import re
 import uuid
 from decimal import Decimal
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import pandas as pd
 import polars as pl
 import pytest
+from email_validator import EmailNotValidError, validate_email
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -135,6 +137,29 @@ def test_nothing_follows_a_post_that_carries_everything():
 )
 def test_the_domain_is_lower_cased_and_the_local_part_left_alone(given_email, sent):
     assert read({"email": given_email}).email == sent
+
+
+_LOCAL_PARTS = st.one_of(
+    st.from_regex(r"[a-zA-Z0-9.+_-]{1,66}", fullmatch=True), st.text("ab.+-_'\" @ü", max_size=5)
+)
+_DOMAINS = st.one_of(
+    st.sampled_from(
+        ["acme.io", "ACME.io", "acme", "a..io", "-acme.io", "[127.0.0.1]", "acme.test", "münchen.de"]
+    ),
+    st.from_regex(r"[a-z]{1,63}(\.[a-z]{1,63}){1,4}", fullmatch=True),
+)
+
+
+@given(_LOCAL_PARTS, _DOMAINS)
+def test_an_email_is_taken_if_the_library_takes_it(local, domain):
+    address = f"{local}@{domain}".strip(" ")
+    try:
+        validate_email(address, check_deliverability=False, test_environment=True)
+    except EmailNotValidError as e:
+        with pytest.raises(InvalidProspectError, match=re.escape(str(e))):
+            read({"email": address})
+    else:
+        assert read({"email": address}).email == f"{address.rpartition('@')[0]}@{domain.lower()}"
 
 
 @pytest.mark.parametrize(
