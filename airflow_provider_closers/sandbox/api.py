@@ -13,6 +13,7 @@ import socket
 import struct
 import time
 from dataclasses import dataclass
+from itertools import chain, repeat
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import parse_qsl
 
@@ -50,6 +51,10 @@ _SUCCESS_STATUS = {"POST": 201, "PATCH": 200, "DELETE": 200}
 # SO_LINGER with no time: closing the socket resets the connection instead of ending it politely.
 _NO_LINGER = struct.pack("ii", 1, 0)
 
+# Shorter than any time-out that a caller would set, so that it is not silence that ends a drip.
+_SECONDS_BETWEEN_DRIPS = 0.02
+_LENGTH_NEVER_REACHED = 1_000_000
+
 # Of a body that is no JSON, the journal keeps so many characters.
 _RAW_BODY_KEPT = 2_000
 
@@ -79,7 +84,7 @@ class _Answer:
     status: int
     body: bytes
     headers: tuple[Header, ...] = (_JSON,)
-    goes_wrong: Literal["truncate", "drop", "reset_before", "hang"] | None = None
+    goes_wrong: Literal["truncate", "drop", "reset_before", "hang", "drip", "close"] | None = None
 
 
 class ProspectApi:
@@ -270,6 +275,12 @@ class ProspectApi:
             transport.close()
         elif answer.goes_wrong == "reset_before":
             _reset(transport)
+        elif answer.goes_wrong == "close":
+            await send_whole(send, answer.status, answer.body, answer.headers)
+            transport.close()
+        elif answer.goes_wrong == "drip":
+            await self._drip(answer, send, receive)
+            return
         else:
             await self._hang(transport, receive)
             return
@@ -282,6 +293,20 @@ class ProspectApi:
         await asyncio.wait((leaving, held), return_when=asyncio.FIRST_COMPLETED)
         held.cancel()
         transport.close()
+        await leaving
+
+    async def _drip(self, answer: _Answer, send: Send, receive: Receive) -> None:
+        """Send an answer that never ends, until the caller leaves, or until a reset or the server's end."""
+        leaving = asyncio.ensure_future(_until_disconnected(receive))
+        length = (b"content-length", b"%d" % _LENGTH_NEVER_REACHED)
+        start = {"type": "http.response.start", "status": answer.status}
+        await send({**start, "headers": [length, *answer.headers]})
+        # White space may follow JSON, so what has come so far is never wrong, only never the whole.
+        for byte in chain(answer.body, repeat(ord(" "))):
+            await send({"type": "http.response.body", "body": bytes((byte,)), "more_body": True})
+            if not await self._state.hold(_SECONDS_BETWEEN_DRIPS) or leaving.done():
+                break
+        _transport_of(send).close()
         await leaving
 
 
@@ -375,10 +400,12 @@ def _spoilt(answer: _Answer, fault: Fault) -> _Answer:
             return _Answer(status, b"", ((b"location", (fault.location or "/").encode()),))
         case "empty":
             return _Answer(status, b"", ())
-        case "truncate":
+        case "truncate" | "drip":
             # Half of nothing would be the whole: an empty success gets a body to cut.
             whole = answer if answer.body else _Answer(200, b'{"success": true}')
-            return _Answer(whole.status, whole.body, whole.headers, goes_wrong="truncate")
+            return _Answer(whole.status, whole.body, whole.headers, goes_wrong=fault.kind)
+        case "close":
+            return _Answer(answer.status, answer.body, answer.headers, goes_wrong="close")
         case _:
             return _Answer(status, b"", (), goes_wrong=fault.kind)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
+from dataclasses import dataclass
 from email.utils import formatdate
 from typing import Annotated, Any, Literal
 
@@ -96,12 +97,14 @@ class Settings(BaseModel):
         return formatdate(math.ceil(time.time()) + self.retry_after_seconds, usegmt=True)
 
 
-FaultKind = Literal["error", "html", "redirect", "empty", "truncate", "drop", "reset_before", "hang"]
+FaultKind = Literal[
+    "error", "html", "redirect", "empty", "truncate", "drop", "reset_before", "hang", "drip", "close"
+]
 
 _DEFAULT_STATUS = {"error": 503, "html": 200, "redirect": 302}
 
-# After these the caller can't know that the write took place; that is what they are for.
-_WRITES = frozenset({"empty", "truncate", "drop", "hang"})
+# After most of these the caller can't know that the write took place; that is what they are for.
+_WRITES = frozenset({"empty", "truncate", "drop", "hang", "drip", "close"})
 
 
 class Fault(BaseModel):
@@ -116,6 +119,9 @@ class Fault(BaseModel):
     - ``drop``: takes effect; the connection is closed without a byte of an answer.
     - ``reset_before``: the connection is reset; no effect.
     - ``hang``: takes effect; no answer comes until the caller gives up.
+    - ``drip``: takes effect; the answer comes a byte at a time, and goes on until the caller gives up.
+    - ``close``: takes effect and is answered as it should be; then the connection is closed, of which
+      the answer said nothing.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -124,6 +130,9 @@ class Fault(BaseModel):
     email: str | None = Field(default=None, description="only a request for this email")
     method: Literal["POST", "PATCH", "DELETE"] | None = Field(default=None, description="only this method")
     times: int = Field(default=1, ge=1, le=1_000_000, description="how many requests it strikes")
+    after: int | None = Field(
+        default=None, ge=0, le=1_000_000, description="how many requests that it fits it lets pass before"
+    )
     status: int | None = Field(
         default=None, ge=200, le=599, description="the status answered (error, html, redirect, empty)"
     )
@@ -170,25 +179,37 @@ def _refuse_control_characters(name: str, value: str) -> None:
         raise ValueError(f"{name} can't be the value of a header")
 
 
+@dataclass(slots=True, eq=False)
+class _Waiting:
+    """A fault with the requests that it still strikes, and those that it lets pass before."""
+
+    fault: Fault
+    left: int
+    to_pass: int
+
+
 class FaultQueue:
-    """The faults to come; of those that fit a request, the one added first strikes."""
+    """The faults to come; of those whose turn it is with a request, the one added first strikes."""
 
     def __init__(self) -> None:
-        self._waiting: list[tuple[Fault, int]] = []
+        self._waiting: list[_Waiting] = []
 
     def add(self, fault: Fault) -> None:
         """Let a fault wait for its request."""
-        self._waiting.append((fault, fault.times))
+        self._waiting.append(_Waiting(fault, fault.times, fault.after or 0))
 
     def take(self, method: str, email: str | None) -> Fault | None:
         """Return the fault that strikes this request, and count it."""
-        for position, (fault, left) in enumerate(self._waiting):
-            if fault.fits(method, email):
-                if left > 1:
-                    self._waiting[position] = (fault, left - 1)
-                else:
-                    del self._waiting[position]
-                return fault
+        for waiting in self._waiting:
+            if not waiting.fault.fits(method, email):
+                continue
+            if waiting.to_pass:
+                waiting.to_pass -= 1
+                continue
+            waiting.left -= 1
+            if not waiting.left:
+                self._waiting.remove(waiting)
+            return waiting.fault
         return None
 
     def clear(self) -> None:
@@ -196,8 +217,11 @@ class FaultQueue:
         self._waiting.clear()
 
     def pending(self) -> list[Fault]:
-        """Return the faults that still wait, each with the ``times`` that it has left."""
-        return [fault.model_copy(update={"times": left}) for fault, left in self._waiting]
+        """Return the faults that still wait, each with the ``times`` and ``after`` that it has left."""
+        return [
+            waiting.fault.model_copy(update={"times": waiting.left, "after": waiting.to_pass or None})
+            for waiting in self._waiting
+        ]
 
 
 class RateLimit:

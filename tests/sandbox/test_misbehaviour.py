@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import http.client
+import json
 import time
 from concurrent.futures import ThreadPoolExecutor
 from email.utils import parsedate_to_datetime
@@ -275,6 +277,65 @@ def test_hang_writes_and_never_answers(call, sandbox):
     assert sandbox.prospects() == [JANE]
 
 
+def test_drip_writes_and_its_answer_never_ends(call, sandbox):
+    sandbox.add_fault("drip")
+
+    # No pause between two bytes is as long as the time-out, so that alone does not end it.
+    answer = call("POST", JANE, timeout=0.2, stream=True)
+    began, seen = time.monotonic(), b""
+    for byte in answer.iter_content(1):
+        seen += byte
+        if time.monotonic() > began + 0.6:
+            break
+    answer.close()
+
+    assert answer.status_code == 201
+    assert 10 < len(seen) <= 35
+    assert b'{"success":true,"data":'.startswith(seen[:20])
+    assert sandbox.prospects() == [JANE]
+
+
+def test_drip_has_something_to_begin_with_for_an_empty_success(call, sandbox):
+    sandbox.configure(success_body="empty")
+    sandbox.add_prospects([JANE])
+    sandbox.add_fault("drip")
+
+    answer = call("DELETE", JANE, stream=True)
+
+    assert next(answer.iter_content(5)) == b'{"suc'
+    answer.close()
+
+
+@pytest.mark.parametrize("kind", ["hang", "drip"])
+def test_reset_ends_an_answer_that_does_not_end_by_itself(call, sandbox, kind):
+    sandbox.add_fault(kind)
+    with ThreadPoolExecutor(1) as pool:
+        request = pool.submit(call, "POST", JANE)
+        while sandbox.count() == 0:
+            time.sleep(0.005)
+
+        sandbox.reset()
+
+        with pytest.raises(requests.RequestException, match=r"closed connection|IncompleteRead"):
+            request.result(5)
+
+
+def test_close_answers_and_then_closes_the_connection(sandbox):
+    host, port = sandbox.url.removeprefix("http://").split(":")
+    connection = http.client.HTTPConnection(host, int(port), timeout=5)
+    headers = {"Authorization": f"Bearer {sandbox.api_key}", "Content-Type": "application/json"}
+    sandbox.add_fault("close", after=1)
+
+    for _ in range(2):
+        connection.request("PATCH", "/v1/crm/prospect", json.dumps(JANE), headers)
+        answer = connection.getresponse()
+        assert (answer.status, answer.will_close) == (404, False)
+        assert b"There is no prospect" in answer.read()
+
+    assert connection.sock.recv(1) == b""
+    connection.close()
+
+
 def test_empty_answers_the_status_alone(call, sandbox):
     sandbox.add_fault("empty")
 
@@ -329,6 +390,26 @@ def test_fault_strikes_only_what_it_fits_and_as_often_as_told(call, sandbox):
     assert sandbox.faults() == []
 
 
+def test_fault_lets_requests_pass_that_come_before_its_turn(call, sandbox):
+    sandbox.add_fault("error", email="jane@acme.io", after=2)
+    sandbox.add_prospects([JANE, {"email": "joe@acme.io"}])
+
+    statuses = [call("PATCH", {"email": "joe@acme.io"}).status_code]
+    statuses += [call("PATCH", JANE).status_code]
+    assert [(fault.times, fault.after) for fault in sandbox.faults()] == [(1, 1)]
+    statuses += [call("PATCH", JANE).status_code for _ in range(3)]
+
+    assert statuses == [200, 200, 200, 503, 200]
+    assert sandbox.faults() == []
+
+
+def test_a_fault_that_lets_a_request_pass_leaves_it_to_the_next(call, sandbox):
+    sandbox.add_fault("error", status=500, after=1)
+    sandbox.add_fault("error", status=502)
+
+    assert [call("POST", JANE).status_code for _ in range(3)] == [502, 500, 201]
+
+
 def test_faults_strike_in_order(call, sandbox):
     for status in (500, 502):
         sandbox.add_fault("error", status=status)
@@ -348,6 +429,8 @@ def test_faults_strike_in_order(call, sandbox):
         ({"kind": "redirect", "location": "/\n"}, "value of a header"),
         ({"kind": "explode"}, "kind"),
         ({"kind": "drop", "times": 0}, "times"),
+        ({"kind": "drop", "after": -1}, "after"),
+        ({"kind": "drip", "status": 500}, "status has no meaning"),
         ({"kind": "drop", "when": "now"}, "when"),
     ],
     ids=str,
