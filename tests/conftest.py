@@ -112,3 +112,7 @@ def bucket() -> Iterator[str]:
     sys.modules[ObjectStoragePath.__module__].attach(protocol="memory", fs=memory)
     yield "memory://bucket"
     memory.store.clear()
+
+
+# Plain modules that tests import, and so do the processes that tests start.
+sys.path.append(str(Path(__file__).resolve().parent / "stand_ins"))

@@ -5,19 +5,26 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol
 
 from airflow_provider_closers.push.report import Outcome
+from airflow_provider_closers.storage import whole_file
 
 Record = tuple[int, Any]
 
 # Goes up when an older state can't be read any more.
-_VERSION = 1
+_VERSION = 2
 
 _OUTCOMES = frozenset(outcome.value for outcome in Outcome)
 _OTHER_COUNTS = {"withheld_flags", "requests", "retries", "seconds"}
+
+# Their order depends on their members' hashes, and those of text on the process.
+_SETS = (set, frozenset)
+_LISTS = (list, tuple)
+_SCALARS = frozenset({str, int, float, bool, type(None)})
 
 # What a default repr says of where the object lies in memory, which is elsewhere in the next try.
 _PLACE_IN_MEMORY = re.compile(r" at 0x[0-9a-fA-F]+")
@@ -35,13 +42,14 @@ class Checkpoint(Protocol):
 
 class FileCheckpoint:
     """
-    A checkpoint in a file.
+    A checkpoint in a file, which holds one whole state or the next, whenever the process is killed.
 
     :param path: A ``pathlib.Path``, or an ``ObjectStoragePath``.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._file = whole_file(path)
 
     def load(self) -> dict[str, Any] | None:
         """Return what was saved last; ``None`` where the file is absent or was cut short."""
@@ -56,10 +64,9 @@ class FileCheckpoint:
     def save(self, state: dict[str, Any]) -> None:
         """Write the state; an empty one removes the file."""
         if state:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._path.write_text(json.dumps(state))
-        elif self._path.exists():
-            self._path.unlink()
+            self._file.write(json.dumps(state).encode())
+        else:
+            self._file.remove()
 
 
 def is_usable(state: Any, operation: str) -> bool:
@@ -74,12 +81,16 @@ def is_usable(state: Any, operation: str) -> bool:
         return False
     try:
         counts, read, still_open = state["counts"], state["read"], set(state["open"])
+        announced, doubtful = state["announced"], state.get("doubtful")
         settled = sum(counts.get(outcome, 0) for outcome in _OUTCOMES)
         return (
             counts.keys() - _OUTCOMES == _OTHER_COUNTS
             and min(counts.values()) >= 0
             and settled == read - len(still_open)
             and all(0 <= index < read for index in still_open)
+            and type(announced) is int
+            and announced >= read
+            and (doubtful is None or all(type(index) is int for index in doubtful))
             and all(reject.keys() == {"index", "email", "reason"} for reject in state["rejects"])
             and isinstance(state["fingerprint"], str)
         )
@@ -108,7 +119,9 @@ class Ledger:
         """Note a record as read and open; one that :meth:`resume` returned is noted already."""
         if index < self._read:
             return
-        self._digest.update(_print_of(record).encode("utf-8", "backslashreplace") + b"\n")
+        text = _print_of(record)
+        # With its length, so that no two records read like two others.
+        self._digest.update(f"{len(text)} {text}".encode("utf-8", "backslashreplace"))
         self._read = index + 1
         self._open.add(index)
 
@@ -116,12 +129,23 @@ class Ledger:
         """Note a record as settled for good."""
         self._open.discard(index)
 
-    def state(self) -> dict[str, Any]:
-        """Return what a later try needs. It is as small as the window of open records."""
+    @property
+    def still_open(self) -> list[int]:
+        """Which records were read and are not settled, in their order."""
+        return sorted(self._open)
+
+    def state(self, announced: int | None = None) -> dict[str, Any]:
+        """
+        Return what a later try needs. It is as small as the window of open records.
+
+        :param announced: No record from this index on is sent before a newer state is saved; what
+            was read, where it is not given.
+        """
         return {
             "version": _VERSION,
             "read": self._read,
-            "open": sorted(self._open),
+            "open": self.still_open,
+            "announced": self._read if announced is None else announced,
             "fingerprint": self._digest.hexdigest(),
         }
 
@@ -154,7 +178,45 @@ def _print_of(record: Any) -> str:
     """Return text that is the same for the same record in another process, and tells it from others."""
     try:
         # A mapping of a stranger's class need not show what is in it.
-        text = repr(dict(record) if isinstance(record, Mapping) else record)
+        plain = dict(record) if type(record) is not dict and isinstance(record, Mapping) else record
+        text = repr(plain)
     except Exception:  # noqa: BLE001 - a stranger's object: it becomes a reject when its turn comes
         return type(record).__qualname__
-    return _PLACE_IN_MEMORY.sub("", text)
+    # Looked for in the text first, since each record passes here and hardly one has them.
+    if text.find("{", 1) > 0 or isinstance(record, _SETS):
+        text = _with_sets_in_order(plain, text)
+    if " at 0x" in text:
+        text = _PLACE_IN_MEMORY.sub("", text)
+    return text
+
+
+def _with_sets_in_order(value: Any, text: str) -> str:
+    """Return the text of a value whose sets, if it holds any, have the same order in each process."""
+    try:
+        return _ordered(value) if _holds_a_set(value) else text
+    except Exception:  # noqa: BLE001 - it holds itself, or is too deep
+        return text
+
+
+def _holds_a_set(value: Any) -> bool:
+    if isinstance(value, _SETS):
+        return True
+    if isinstance(value, dict):
+        members: Iterable[Any] = chain(value, value.values())
+    elif isinstance(value, _LISTS):
+        members = value
+    else:
+        return False
+    return any(_holds_a_set(member) for member in members if type(member) not in _SCALARS)
+
+
+def _ordered(value: Any) -> str:
+    if isinstance(value, dict):
+        items = [f"{_ordered(key)}: {_ordered(item)}" for key, item in value.items()]
+    elif isinstance(value, _SETS):
+        items = sorted(map(_ordered, value))
+    elif isinstance(value, _LISTS):
+        items = [*map(_ordered, value)]
+    else:
+        return repr(value)
+    return f"{type(value).__qualname__}({', '.join(items)})"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 from airflow.providers.common.compat.sdk import ObjectStoragePath
+from object_store import StoredPath
 
 from airflow_provider_closers.push.checkpoint import FileCheckpoint, InputChangedError, Ledger, is_usable
 
@@ -18,9 +20,10 @@ ROWS = [{"email": f"p{i}@acme.io"} for i in range(6)]
 #: What the engine saves.
 STATE: dict[str, Any] = {
     "operation": "create",
-    "version": 1,
+    "version": 2,
     "read": 5,
     "open": [3, 4],
+    "announced": 9,
     "fingerprint": "00",
     "counts": {
         "created": 2,
@@ -59,6 +62,7 @@ def resumed(rows: list[Any], state: dict[str, Any]) -> list[tuple[int, Any]]:
 PATHS = [
     pytest.param(lambda folder: folder / "new" / "point.json", id="a local path"),
     pytest.param(lambda folder: ObjectStoragePath(f"file://{folder}/new/point.json"), id="file://"),
+    pytest.param(lambda folder: StoredPath(folder / "new" / "point.json"), id="a store"),
 ]
 
 
@@ -110,6 +114,34 @@ def test_a_file_that_can_t_be_read_is_an_error(tmp_path):
         FileCheckpoint(tmp_path).load()
 
 
+def test_airflow_s_own_paths_into_a_store(bucket):
+    checkpoint = FileCheckpoint(ObjectStoragePath(f"{bucket}/new/point.json"))
+
+    assert checkpoint.load() is None
+    for read in (1, 2):
+        checkpoint.save(STATE | {"read": read})
+    assert checkpoint.load() == STATE | {"read": 2}
+    for _ in range(2):
+        checkpoint.save({})
+
+    assert checkpoint.load() is None
+
+
+def test_a_state_that_can_t_be_written_leaves_the_earlier_one(tmp_path, monkeypatch):
+    checkpoint = FileCheckpoint(tmp_path / "point.json")
+    checkpoint.save(STATE)
+
+    def full(*_: Any) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr("pathlib.Path.replace", full)
+    with pytest.raises(OSError, match="disk full"):
+        checkpoint.save(STATE | {"read": 6})
+
+    assert checkpoint.load() == STATE
+    assert [path.name for path in tmp_path.iterdir()] == ["point.json"]
+
+
 # -- what a push can go on from
 
 
@@ -117,6 +149,18 @@ def test_a_state_is_usable_for_its_operation():
     assert is_usable(STATE, "create")
     assert is_usable(json.loads(json.dumps(STATE)), "create")
     assert not is_usable(STATE, "delete")
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        pytest.param(STATE | {"announced": 5}, id="all that was announced was read"),
+        pytest.param(STATE | {"doubtful": None}, id="nobody knows what is doubtful"),
+        pytest.param(STATE | {"doubtful": [3, 7]}, id="some are doubtful"),
+    ],
+)
+def test_a_state_may_differ_in_what_an_earlier_try_knew(state):
+    assert is_usable(state, "create")
 
 
 def changed(**changes: Any) -> dict[str, Any]:
@@ -131,7 +175,8 @@ def changed(**changes: Any) -> dict[str, Any]:
         pytest.param("create", id="text"),
         pytest.param([STATE], id="a list"),
         pytest.param({"offset": 5}, id="another program's"),
-        pytest.param(changed(version=2), id="a later version's"),
+        pytest.param(changed(version=3), id="a later version's"),
+        pytest.param(changed(version=1), id="an earlier version's"),
         pytest.param(changed(version=...), id="of no version"),
         *(pytest.param(changed(**{key: ...}), id=f"without {key}") for key in STATE),
         *(pytest.param(changed(**{key: None}), id=f"{key} is null") for key in STATE),
@@ -139,6 +184,14 @@ def changed(**changes: Any) -> dict[str, Any]:
         pytest.param(changed(open=[3, 5]), id="open, but never read"),
         pytest.param(changed(open=[-1, 3]), id="open before the first"),
         pytest.param(changed(open=[3]), id="a record that is nowhere"),
+        pytest.param(changed(announced=4), id="read, but never announced"),
+        pytest.param(changed(announced=9.0), id="announced is a float"),
+        pytest.param(
+            changed(announced=True, read=1, open=[0], counts=dict.fromkeys(STATE["counts"], 0)),
+            id="announced is a bool",
+        ),
+        pytest.param(changed(doubtful=7), id="doubtful is a number"),
+        pytest.param(changed(doubtful=[3, "x"]), id="doubtful has text"),
         pytest.param(changed(read=6), id="counts that don't add up"),
         pytest.param(changed(counts=STATE["counts"] | {"paused": 0}), id="an outcome of a later version"),
         pytest.param(changed(counts=STATE["counts"] | {"created": 3, "existing": -1}), id="a negative count"),
@@ -168,6 +221,14 @@ def test_the_open_records_come_back_with_their_places():
 
     assert left == [(1, ROWS[1]), (4, ROWS[4])]
     assert list(records) == [(5, ROWS[5])]
+
+
+def test_a_state_says_what_was_announced():
+    ledger = ledger_of(ROWS[:3], settled=(1,))
+
+    assert ledger.still_open == [0, 2]
+    assert ledger.state(7)["announced"] == 7
+    assert ledger.state()["announced"] == ledger.state()["read"] == 3
 
 
 def test_a_ledger_that_was_resumed_stands_where_the_earlier_one_did():
@@ -200,6 +261,10 @@ def test_what_comes_after_the_part_that_was_read_may_change():
         pytest.param([ROWS[1], ROWS[0], *ROWS[2:]], id="in another order"),
         pytest.param([*ROWS[:2], {"email": "p2@acme.io", "title": "CTO"}, *ROWS[3:]], id="one has more"),
         pytest.param([{"email": "new@acme.io"}, *ROWS], id="one more at the start"),
+        pytest.param([*ROWS[:2], {"email": "new@acme.io"}, *ROWS[2:]], id="one more in between"),
+        pytest.param([*ROWS[:2], *ROWS[3:]], id="one less"),
+        pytest.param([*ROWS[:2], ROWS[1], ROWS[3]], id="one taken for another"),
+        pytest.param([*ROWS[:3], {"email": "P3@acme.io"}], id="the last in another spelling"),
     ],
 )
 def test_another_input_is_noticed(rows):
@@ -209,11 +274,50 @@ def test_another_input_is_noticed(rows):
         resumed(rows, state)
 
 
-def test_records_don_t_run_into_each_other():
-    state = ledger_of([1, 11]).state()
+class Text:
+    """A record that looks as it is told."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def __repr__(self) -> str:
+        return self._text
+
+
+@pytest.mark.parametrize(
+    ("earlier", "later"),
+    [
+        pytest.param([1, 11], [11, 1], id="digits"),
+        pytest.param([Text("a\nb"), Text("c")], [Text("a"), Text("b\nc")], id="lines"),
+        pytest.param([Text("a"), Text("1 b")], [Text("a1"), Text(" b")], id="blanks"),
+    ],
+)
+def test_records_don_t_run_into_each_other(earlier, later):
+    state = ledger_of(earlier).state()
 
     with pytest.raises(InputChangedError, match=r"^$"):
-        resumed([11, 1], state)
+        resumed(later, state)
+
+
+# Numbers whose hashes collide, so that their order is that in which they came.
+IN_ANY_ORDER = [
+    pytest.param(lambda numbers: {"x": set(numbers)}, id="a set"),
+    pytest.param(lambda numbers: {"x": [{"y": (frozenset(numbers),)}]}, id="nested"),
+    pytest.param(lambda numbers: {frozenset(numbers): "x"}, id="a key"),
+    pytest.param(lambda numbers: set(numbers), id="the record itself"),
+    pytest.param(lambda numbers: [set(numbers), object()], id="beside an address in memory"),
+]
+
+
+@pytest.mark.parametrize("record_of", IN_ANY_ORDER)
+def test_the_order_of_a_set_makes_no_difference(record_of):
+    assert str({0, 8}) != str({8, 0}), "the test needs numbers that collide"
+    state = ledger_of([record_of([0, 8])]).state()
+
+    assert len(resumed([record_of([8, 0])], state)) == 1
+    for members in ([0], [0, 7], [0, 8, 16]):
+        with pytest.raises(InputChangedError, match=r"^$"):
+            resumed([record_of(members)], state)
 
 
 class Row(Mapping[str, Any]):
@@ -283,12 +387,20 @@ def test_the_fingerprint_is_the_same_in_another_process():
         "ledger = Ledger()\n"
         "ledger.read(0, {'email': 'p0@acme.io', 'on': datetime.date(2026, 1, 2), 'x': object()})\n"
         "ledger.read(1, {'sum': decimal.Decimal('19.90'), 'id': uuid.UUID(int=7), 'n': 1.5, 'e': None})\n"
+        "ledger.read(2, {'tags': {'a', 'b', 'c', 'd'}, 'nested': [{'x': frozenset('abcd')}]})\n"
+        "ledger.read(3, set('abcd'))\n"
         "print(ledger.state()['fingerprint'])"
     )
 
     prints = {
-        subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
-        for _ in range(2)
+        subprocess.run(
+            [sys.executable, "-c", script],
+            env=os.environ | {"PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
     }
 
     assert len(prints) == 1

@@ -6,7 +6,12 @@ import datetime as dt
 import decimal
 import enum
 import json
+import os
+import signal
+import subprocess
+import sys
 import uuid
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -16,9 +21,10 @@ import pytest
 from airflow.providers.common.compat.sdk import ObjectStoragePath
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from object_store import StoredPath
 
 from airflow_provider_closers.errors import ClosersConfigError
-from airflow_provider_closers.push.rejects import RejectsFile
+from airflow_provider_closers.push.rejects import RejectsFile, as_sink
 from airflow_provider_closers.push.report import Reject
 
 JANE = {"email": "jane@acme.io", "first_name": "Jane"}
@@ -27,22 +33,8 @@ JOE = {"email": "joe@acme.io"}
 PATHS = [
     pytest.param(lambda folder: folder / "new" / "rejects.jsonl", id="a local path"),
     pytest.param(lambda folder: ObjectStoragePath(f"file://{folder}/new/rejects.jsonl"), id="file://"),
+    pytest.param(lambda folder: StoredPath(folder / "new" / "rejects.jsonl"), id="a store"),
 ]
-
-
-class Store:
-    """A path in an object store as Google's: what is opened to append is written anew."""
-
-    protocol = "gs"
-
-    def __init__(self, path):
-        self._path = path
-
-    def __getattr__(self, name):
-        return getattr(self._path, name)
-
-    def open(self, mode="r", **kwargs):
-        return self._path.open(mode.replace("a", "w").replace("+", ""), **kwargs)
 
 
 def reject(record: Any, index: int = 0) -> Reject:
@@ -107,10 +99,7 @@ def test_the_file_of_an_earlier_try_is_removed_at_once(tmp_path, path_in):
     assert [line["record"] for line in lines(tmp_path / "new" / "rejects.jsonl")] == [JOE]
 
 
-@pytest.mark.parametrize(
-    "path_in",
-    [*PATHS, pytest.param(lambda folder: Store(folder / "new" / "rejects.jsonl"), id="can't append")],
-)
+@pytest.mark.parametrize("path_in", PATHS)
 def test_a_push_that_goes_on_keeps_the_rejects_of_the_earlier_try(tmp_path, path_in):
     for index, record in enumerate([JANE, JOE]):
         with RejectsFile(path_in(tmp_path), keep=True) as file:
@@ -144,17 +133,18 @@ def test_a_line_that_a_crash_cut_short_does_not_spoil_the_next(tmp_path):
     assert json.loads(last)["record"] == JOE
 
 
-def test_the_file_is_closed_when_the_push_fails(push, tmp_path):
+@pytest.mark.parametrize("path_in", PATHS)
+def test_the_rejects_of_a_push_that_fails_are_kept(push, tmp_path, path_in):
     def source():
         yield {"email": "nobody"}
         raise RuntimeError("stopped")
 
-    file = RejectsFile(tmp_path / "rejects.jsonl")
+    file = RejectsFile(path_in(tmp_path))
     with file, pytest.raises(RuntimeError, match="stopped"):
         push("create", source(), on_reject=file)
 
-    assert file._file.closed
-    assert len(lines(tmp_path / "rejects.jsonl")) == 1
+    assert file.is_written
+    assert len(lines(tmp_path / "new" / "rejects.jsonl")) == 1
 
 
 def test_a_path_that_can_t_be_written_is_an_error_before_the_first_reject(tmp_path):
@@ -167,15 +157,258 @@ def test_a_path_that_can_t_be_written_is_an_error_before_the_first_reject(tmp_pa
         pass
 
 
-def test_starting_over_drops_what_an_earlier_try_left(tmp_path):
-    path = tmp_path / "rejects.jsonl"
+@pytest.mark.parametrize("path_in", PATHS)
+def test_starting_over_drops_what_was_there(tmp_path, path_in):
+    path = tmp_path / "new" / "rejects.jsonl"
+    path.parent.mkdir()
     path.write_text("{}\n")
 
-    with RejectsFile(path, keep=True) as file:
+    with RejectsFile(path_in(tmp_path), keep=True) as file:
+        file(reject(JOE))
         file.start_over()
+        assert not file.is_written
         file(reject(JANE))
 
     assert [line["record"] for line in lines(path)] == [JANE]
+
+
+def test_a_file_that_nobody_entered_begins_anew_too(tmp_path):
+    path = tmp_path / "rejects.jsonl"
+    path.write_text("{}\n")
+
+    file = RejectsFile(path)
+    assert not file.is_written
+    file(reject(JANE))
+    file.__exit__(None, None, None)
+
+    assert [line["record"] for line in lines(path)] == [JANE]
+
+
+# -- a store
+
+
+def test_on_a_store_rejects_are_safe_once_they_are_flushed(tmp_path):
+    path = StoredPath(tmp_path / "rejects.jsonl")
+
+    with RejectsFile(path) as file:
+        for index, record in enumerate([JANE, JOE]):
+            file(reject(record, index))
+            file.flush()
+            file.flush()
+            assert len(lines(path)) == index + 1
+
+    assert path.uploads == 2
+
+
+def test_rejects_outlive_a_failing_store(tmp_path):
+    path = StoredPath(tmp_path / "rejects.jsonl")
+
+    with RejectsFile(path) as file:
+        file(reject(JANE, 0))
+        path.is_down = True
+        with pytest.raises(ConnectionError, match="down"):
+            file.flush()
+        path.is_down = False
+        file(reject(JOE, 1))
+
+    assert [line["record"] for line in lines(path)] == [JANE, JOE]
+
+
+def test_a_store_that_fails_in_the_end_is_an_error(tmp_path):
+    path = StoredPath(tmp_path / "rejects.jsonl")
+    path.is_down = True
+
+    with pytest.raises(ConnectionError, match="down"), RejectsFile(path) as file:
+        file(reject(JANE))
+
+
+def test_a_store_that_fails_in_the_end_does_not_hide_what_ended_the_push(tmp_path, caplog):
+    def push_is_stopped(file: RejectsFile) -> None:
+        file(reject(JANE))
+        raise RuntimeError("stopped")
+
+    path = StoredPath(tmp_path / "rejects.jsonl")
+    path.is_down = True
+    with pytest.raises(RuntimeError, match="stopped"), RejectsFile(path) as file:
+        push_is_stopped(file)
+
+    assert "The last rejects can't be written" in caplog.text
+
+
+def test_airflow_s_own_paths_into_a_store(bucket):
+    path = ObjectStoragePath(f"{bucket}/new/rejects.jsonl")
+
+    with RejectsFile(path) as file:
+        for index, record in enumerate([JANE, JOE, JANE]):
+            file(reject(record, index))
+        file.flush()
+        assert len(lines(path)) == 3
+    with RejectsFile(path, keep=True) as file:
+        file.resume(lambda index: index < 1)
+        file(reject(JOE, 1))
+    assert [line["record"] for line in lines(path)] == [JANE, JOE]
+    assert file.is_written
+    with RejectsFile(path) as file:
+        pass
+
+    assert not file.is_written
+    assert not path.exists()
+
+
+# -- a push that goes on
+
+
+def a_line(index: int, **changes: Any) -> bytes:
+    line = {"index": index, "reason": "no good", "attempts": 1, "status": 422, "record": JANE}
+    return json.dumps(line | changes).encode() + b"\n"
+
+
+@pytest.mark.parametrize("path_in", PATHS)
+@pytest.mark.parametrize(
+    ("earlier", "kept"),
+    [
+        pytest.param(a_line(0) + a_line(4), a_line(0) + a_line(4), id="all are settled"),
+        pytest.param(a_line(0) + a_line(5) + a_line(4), a_line(0) + a_line(4), id="one is not"),
+        pytest.param(a_line(7) + a_line(5), b"", id="none is"),
+        pytest.param(a_line(0) + a_line(1)[:-20], a_line(0), id="a line cut short"),
+        pytest.param(a_line(0)[:-20], b"", id="nothing but a line cut short"),
+        pytest.param(a_line(0) + a_line(1)[:-1], a_line(0) + a_line(1), id="the last lacks its end"),
+        pytest.param(a_line(0) + a_line(6)[:-1], a_line(0), id="the last lacks its end and is not settled"),
+        pytest.param(b"# mine\n\n{}\n" + a_line(9), b"# mine\n\n{}\n", id="lines that are not ours"),
+        pytest.param(b'[9]\n{"index": 9}\n', b'[9]\n{"index": 9}\n', id="JSON that is not ours"),
+        pytest.param(a_line(True), a_line(True), id="an index that is none"),
+        pytest.param(b"\xff\x00\n" + a_line(9), b"\xff\x00\n", id="no text"),
+        pytest.param(b"[" * 100_000 + b"\n", b"[" * 100_000 + b"\n", id="too deep"),
+        pytest.param(
+            a_line(0, reason="\u2028\x85é") * 2, a_line(0, reason="\u2028\x85é") * 2, id="line breaks"
+        ),
+    ],
+)
+def test_what_comes_again_is_dropped(tmp_path, path_in, earlier, kept):
+    path = tmp_path / "new" / "rejects.jsonl"
+    path.parent.mkdir()
+    path.write_bytes(earlier)
+
+    with RejectsFile(path_in(tmp_path), keep=True) as file:
+        file.resume(lambda index: index < 5)
+        assert file.is_written is bool(kept)
+        file(reject(JOE, 5))
+
+    assert path.read_bytes().startswith(kept)
+    (last,) = path.read_bytes().removeprefix(kept).splitlines()
+    assert json.loads(last)["index"] == 5
+    assert [entry.name for entry in path.parent.iterdir()] == ["rejects.jsonl"]
+
+
+@pytest.mark.parametrize("path_in", PATHS)
+def test_what_comes_again_is_dropped_even_if_it_does_not(tmp_path, path_in):
+    path = tmp_path / "new" / "rejects.jsonl"
+    path.parent.mkdir()
+    path.write_bytes(a_line(0) + a_line(5))
+
+    with RejectsFile(path_in(tmp_path), keep=True) as file:
+        file.resume(lambda index: index < 5)
+        file.flush()
+
+        assert path.read_bytes() == a_line(0)
+
+
+@pytest.mark.parametrize("path_in", PATHS)
+def test_a_push_can_go_on_without_a_file(tmp_path, path_in):
+    with RejectsFile(path_in(tmp_path), keep=True) as file:
+        file.resume(lambda _: True)
+        assert not file.is_written
+        file(reject(JANE))
+
+    assert len(lines(tmp_path / "new" / "rejects.jsonl")) == 1
+
+
+def test_a_file_that_is_not_to_be_kept_is_not_gone_on_with(tmp_path):
+    path = tmp_path / "rejects.jsonl"
+    path.write_bytes(a_line(0))
+
+    with RejectsFile(path) as file:
+        file.resume(lambda _: True)
+
+    assert not path.exists()
+
+
+# -- killed
+
+PUSH = """
+import sys
+from pathlib import Path
+from object_store import StoredPath
+from airflow_provider_closers.push.checkpoint import FileCheckpoint
+from airflow_provider_closers.push.rejects import RejectsFile
+from airflow_provider_closers.push.report import Reject
+
+kind = {"Path": Path, "StoredPath": StoredPath}[sys.argv[1]]
+checkpoint = FileCheckpoint(kind(Path("point.json")))
+read = (checkpoint.load() or {"read": 0})["read"]
+with RejectsFile(kind(Path("rejects.jsonl")), keep=read > 0) as rejects:
+    rejects.resume(lambda index: index < read)
+    for index in range(read, 1_000_000):
+        rejects(Reject(index, {"email": f"p{index}@acme.io"}, "no good"))
+        if index % 3 == 2:
+            rejects.flush()
+            checkpoint.save({"read": index + 1, "what a state holds besides": "x" * 1_500})
+"""
+
+
+def read_in(point: Path) -> int:
+    return json.loads(point.read_bytes())["read"] if point.exists() else 0
+
+
+@pytest.mark.parametrize("kind", [Path, StoredPath], ids=lambda kind: kind.__name__)
+def test_a_push_that_is_killed_again_and_again_has_each_reject_once(tmp_path, kind):
+    point, path = tmp_path / "point.json", tmp_path / "rejects.jsonl"
+    environment = os.environ | {"PYTHONPATH": str(Path(sys.modules[StoredPath.__module__].__file__).parent)}
+
+    for _ in range(4):
+        before = read_in(point)
+        process = subprocess.Popen([sys.executable, "-c", PUSH, kind.__name__], cwd=tmp_path, env=environment)
+        while process.poll() is None and read_in(point) < before + 50:
+            pass  # Each look at the state finds a whole one.
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
+
+        settled = range(read_in(point))
+        *whole, _ = path.read_bytes().split(b"\n")
+        assert {json.loads(line)["index"] for line in whole}.issuperset(settled)
+
+    with RejectsFile(kind(path), keep=True) as file:
+        file.resume(settled.__contains__)
+    assert [line["index"] for line in lines(path)] == [*settled]
+    assert len(list(tmp_path.glob(".*.part"))) <= 1  # The last kill's.
+
+
+# -- other handlers of rejects
+
+
+def test_a_plain_function_does_for_a_handler():
+    kept: list[Reject] = []
+    sink = as_sink(kept.append)
+
+    sink.resume(lambda _: False)
+    sink.start_over()
+    sink(reject(JANE))
+    sink.flush()
+
+    assert kept == [reject(JANE)]
+
+
+def test_no_handler_does_too():
+    sink = as_sink(None)
+
+    sink(reject(JANE))
+    sink.flush()
+
+
+def test_a_file_of_rejects_is_a_handler_as_it_is(tmp_path):
+    file = RejectsFile(tmp_path / "rejects.jsonl")
+
+    assert as_sink(file) is file
 
 
 # -- the records
