@@ -21,13 +21,18 @@ CONN_FIELDS: dict[str, dict[str, Any]] = {
     },
     "timeout": {
         "label": "Timeout (s)",
-        "description": "Seconds for one request (connect and read).",
+        "description": "Seconds for one request, to the last byte of its answer.",
         "schema": {"type": ["number", "null"], "minimum": 0.1, "maximum": 3_600},
     },
     "max_attempts": {
         "label": "Max attempts",
         "description": "Tries of one request before its record is given up.",
         "schema": {"type": ["integer", "null"], "minimum": 1, "maximum": 100},
+    },
+    "outage_seconds": {
+        "label": "Outage (s)",
+        "description": "Seconds without any useful answer after which a push stops.",
+        "schema": {"type": ["number", "null"], "minimum": 1, "maximum": 86_400},
     },
     "delete_email_in": {
         "label": "DELETE email in",

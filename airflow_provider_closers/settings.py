@@ -27,8 +27,9 @@ class ClosersSettings:
     :param base_url: Scheme, host and port, with no slash at the end.
     :param requests_per_second: The account's rate; ``None``: found by adapting.
     :param max_concurrency: Requests in flight at once, at most.
-    :param timeout: Seconds for one request (to connect, and between two bytes of the answer).
+    :param timeout: Seconds for one request, from connecting to the last byte of the answer.
     :param max_attempts: Tries of one request before its record is given up.
+    :param outage_seconds: Seconds without any useful answer after which a push stops.
     :param delete_email_in: Where DELETE carries the email, ``body`` or ``query``: the vendor's
         page leaves the parameter unnamed.
     :param ca_bundle: Path of a private certificate authority's bundle.
@@ -40,6 +41,7 @@ class ClosersSettings:
     max_concurrency: int = 16
     timeout: float = 30.0
     max_attempts: int = 5
+    outage_seconds: float = 60.0
     delete_email_in: str = "body"
     ca_bundle: str | None = None
 
@@ -224,6 +226,7 @@ _EXTRAS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "max_concurrency": ("a whole number from 1 to 256", _whole_number(1, 256)),
     "timeout": ("a number of seconds from 0.1 to 3600", _number(0.1, 3_600)),
     "max_attempts": ("a whole number from 1 to 100", _whole_number(1, 100)),
+    "outage_seconds": ("a number of seconds from 1 to 86400", _number(1, 86_400)),
     "delete_email_in": ("'body' or 'query'", _one_of("body", "query")),
     "ca_bundle": ("the path of a file on this machine", _existing_path),
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import closing
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -13,14 +14,11 @@ from airflow_provider_closers.errors import ClosersError
 if TYPE_CHECKING:
     from airflow_provider_closers.client import ClosersClient
     from airflow_provider_closers.prospect import Prospect
+    from airflow_provider_closers.push.call import Caller
     from airflow_provider_closers.push.checkpoint import Checkpoint
     from airflow_provider_closers.push.engine import Suppression
-    from airflow_provider_closers.push.pace import Pacer
     from airflow_provider_closers.push.report import PushReport, Reject
     from airflow_provider_closers.settings import ClosersSettings
-
-#: Seconds of ``Retry-After`` that a single call waits for by itself; a longer wait is raised.
-_LONGEST_WAIT_OF_A_CALL = 5.0
 
 
 class ClosersHook(BaseHook):
@@ -160,27 +158,32 @@ class ClosersHook(BaseHook):
         :return: The counts, and the first rejects.
         :raises ClosersConfigError: The connection or an argument is unusable; nothing was sent.
         """
+        from airflow_provider_closers.client import ClosersClient
         from airflow_provider_closers.prospect import RecordRules
         from airflow_provider_closers.push.engine import Push
         from airflow_provider_closers.push.journey import Route
         from airflow_provider_closers.push.source import records_of
 
-        push = Push(
-            client=self.get_conn(),
-            settings=self.settings,
-            route=Route(operation=operation, if_exists=if_exists, if_missing=if_missing),
-            rules=RecordRules(
-                field_map=field_map,
-                other_attributes=other_attributes,
-                reset_flags=reset_flags,
-                bare_emails=operation == "delete",
-            ),
-            suppression=suppression,
-            preview=preview,
-            on_reject=on_reject,
-            checkpoint=checkpoint,
+        route = Route(operation=operation, if_exists=if_exists, if_missing=if_missing)
+        rules = RecordRules(
+            field_map=field_map,
+            other_attributes=other_attributes,
+            reset_flags=reset_flags,
+            bare_emails=operation == "delete",
         )
-        return push.run(records_of(prospects, operation))
+        # A client of its own: a push that is stopped cuts its connections.
+        with closing(ClosersClient(self.settings)) as client:
+            push = Push(
+                client=client,
+                settings=self.settings,
+                route=route,
+                rules=rules,
+                suppression=suppression,
+                preview=preview,
+                on_reject=on_reject,
+                checkpoint=checkpoint,
+            )
+            return push.run(records_of(prospects, operation))
 
     def test_connection(self) -> tuple[bool, str]:
         """
@@ -232,10 +235,10 @@ class ClosersHook(BaseHook):
         return ClosersClient(self.settings)
 
     @cached_property
-    def _pacer(self) -> Pacer:
-        from airflow_provider_closers.push.pace import Pacer
+    def _caller(self) -> Caller:
+        from airflow_provider_closers.push.call import Caller
 
-        return Pacer(self.settings.requests_per_second)
+        return Caller(self.get_conn(), self.settings)
 
     def _read(self, record: Any, reset_flags: Iterable[str] = (), *, bare_emails: bool = False) -> Prospect:
         from airflow_provider_closers.prospect import RecordRules
@@ -251,13 +254,8 @@ class ClosersHook(BaseHook):
         from airflow_provider_closers.answer import Verdict
         from airflow_provider_closers.client import error_from
         from airflow_provider_closers.push.journey import Request
-        from airflow_provider_closers.push.sender import PushStoppedError, Sender
 
-        sender = Sender(self.get_conn(), self._pacer, self.settings.max_attempts, _LONGEST_WAIT_OF_A_CALL)
-        try:
-            answer = sender.send(Request(method, body)).answer
-        except PushStoppedError:
-            raise sender.error or ClosersError(f"{method} was stopped.") from None
+        answer = self._caller.call(Request(method, body))
         if answer.verdict is not Verdict.OK:
             raise error_from(method, answer)
         return answer.data

@@ -1,12 +1,24 @@
 """
 The engine: applies one operation to a stream of records. Imports no Airflow.
 
+From the outside in:
+
 - ``source``: what may be given as ``prospects``.
+- ``engine``: one push: reads the input, and accounts for every record of it.
+- ``window``: the records under way: which request leaves next, when, and what its answer comes to.
 - ``journey``: the requests that settle one record, per operation.
-- ``retry``: whether to try again, and when.
-- ``pace``: how fast the push as a whole may send.
-- ``engine``: the window of records in flight, and the accounting.
+- ``call``: one request on its own, outside of a push.
+
+What the window decides by, each without threads or I/O:
+
+- ``pace``: how fast a push may send.
+- ``retry``: whether to send a request again, and when.
+- ``outage``: whether the API is out of order.
+
+What comes of it:
+
 - ``report``: outcomes, rejects and counts.
+- ``progress``: how a push goes, in words for the log.
 - ``rejects``: the rejects' file.
 - ``checkpoint``: where a push stands, so that a later try can go on from there.
 """

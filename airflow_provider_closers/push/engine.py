@@ -1,20 +1,17 @@
-"""The window of records in flight, and the accounting."""
+"""One push: reads the input, and accounts for every record of it."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
-import queue
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain, islice
 from typing import Any, Protocol
 
-from airflow_provider_closers.answer import Verdict
-from airflow_provider_closers.errors import ClosersConfigError, ClosersUnavailableError, InvalidProspectError
+from airflow_provider_closers.errors import ClosersConfigError, InvalidProspectError
 from airflow_provider_closers.prospect import Prospect, RecordRules, mask_email
 from airflow_provider_closers.push.checkpoint import (
     Checkpoint,
@@ -23,24 +20,27 @@ from airflow_provider_closers.push.checkpoint import (
     Record,
     is_usable,
 )
-from airflow_provider_closers.push.journey import RecordRefusedError, Route
-from airflow_provider_closers.push.pace import Pacer
+from airflow_provider_closers.push.journey import Route
+from airflow_provider_closers.push.progress import Progress, table
+from airflow_provider_closers.push.rejects import RejectSink, as_sink
 from airflow_provider_closers.push.report import REJECTS_KEPT, Outcome, PushReport, Reject
-from airflow_provider_closers.push.sender import Client, PushStoppedError, Sender
+from airflow_provider_closers.push.window import Client, Entry, Window
 from airflow_provider_closers.settings import ClosersSettings
 
 log = logging.getLogger(__name__)
 
 _SECONDS_BETWEEN_LOG_LINES = 10.0
-_SECONDS_BETWEEN_CHECKPOINTS = 5.0
+_SECONDS_BETWEEN_SAVES = 5.0
+#: Where a save takes longer than this, it is not to a disk of this machine, and is worth to be spared ...
+_SECONDS_OF_A_SLOW_SAVE = 0.005
+#: ... so that saving takes no more than this part of the time.
+_SHARE_FOR_SAVING = 0.05
 #: Seconds that requests under way get to end once the push was told to stop.
-_SECONDS_TO_DRAIN = 10.0
+_SECONDS_TO_DRAIN = 5.0
 #: Seconds spent on counting the records that a stopped push will not send.
 _SECONDS_TO_COUNT = 10.0
 #: Records that go onto the suppression list in one write.
 _ERASURES_AT_ONCE = 1_000
-
-_NO_USE = frozenset({Verdict.UNAVAILABLE, Verdict.RATE_LIMITED, Verdict.NOT_THE_API})
 
 
 class Suppression(Protocol):
@@ -58,7 +58,7 @@ class Push:
     """
     One operation, applied to a stream of records.
 
-    :param client: Sends a request once.
+    :param client: Sends a request once. A stopped push may :meth:`~.window.Client.abort` it.
     :param settings: Concurrency, pace and tries.
     :param route: What to do with each record.
     :param rules: How to read each record.
@@ -85,12 +85,14 @@ class Push:
         the rest as ``unresolved``. What the input or ``on_reject`` raises, a signal or Ctrl-C ends
         it early too, and is raised again when the requests under way have ended.
         """
+        rejects = as_sink(self.on_reject)
         if state := self._state():
             try:
-                return _Run(self).run(records, state)
+                return _Run(self, rejects).run(records, state)
             except InputChangedError:
                 self._forget(records)
-        return _Run(self).run(records, None)
+                rejects.start_over()
+        return _Run(self, rejects).run(records, None)
 
     def _state(self) -> dict[str, Any] | None:
         """Return where an earlier try stopped, ``None`` where there is nothing to go on from."""
@@ -104,9 +106,6 @@ class Push:
         """Give up the checkpoint of another input."""
         assert self.checkpoint is not None  # noqa: S101 - it is where the state came from
         self.checkpoint.save({})
-        # A file of rejects that goes on from an earlier try holds those of the other input.
-        if start_over := getattr(self.on_reject, "start_over", None):
-            start_over()
         if iter(records) is records:
             raise ClosersConfigError(
                 "The checkpoint was made on another input, host or set of rules, and this input can be read "
@@ -115,77 +114,91 @@ class Push:
         log.warning("The checkpoint was made on another input, host or set of rules: starting over.")
 
 
-@dataclass(slots=True)
-class _Entry:
-    """A record in the window, and in the end what became of it."""
-
-    index: int
-    record: Any
-    prospect: Prospect
-    attempts: int = 0
-    outcome: Outcome = Outcome.UNRESOLVED
-    reason: str = ""
-    status: int | None = None
-    verdict: Verdict | None = None
-
-
 class _Run:
-    """One run of a push. Only its own thread reads, counts and logs; the workers only send."""
+    """
+    One run of a push: the part in the caller's thread, which reads, counts, saves and logs.
 
-    def __init__(self, push: Push) -> None:
+    A signal can interrupt it anywhere. So nothing is deduced from a record that is half accounted
+    for: ``unresolved`` is what was read and has no other outcome.
+    """
+
+    def __init__(self, push: Push, rejects: RejectSink) -> None:
         self._push = push
+        self._on_reject = rejects
         self._report = PushReport(operation=push.route.operation, preview=push.preview)
+        self._window = Window(push.client, push.settings, push.route)
+        self._under_way: dict[int, Entry] = {}
+        self._read = 0
+
         purpose = f"{push.settings.base_url} {push.route!r} {push.rules!r}"
         self._ledger = Ledger(purpose) if push.checkpoint and not push.preview else None
-        settings = push.settings
-        self._sender = Sender(push.client, Pacer(settings.requests_per_second), settings.max_attempts)
-        self._window = 2 * settings.max_concurrency
-        self._in_window = 0
-        # Per email in flight, the records of the same email that wait for it.
-        self._lanes: dict[str, deque[_Entry]] = {}
-        self._done: queue.SimpleQueue[_Entry] = queue.SimpleQueue()
-        # Given up without a useful answer since the last that got one: rejects, unless it is an outage.
-        self._unanswered: list[_Entry] = []
-        self._started = time.monotonic()
+        # What is not below it is not sent before the next save, so that a state foresees what a
+        # killed push sent after it.
+        self._announced = 0
+        # What an earlier try may have sent: what it announced, or where it had the time to say, these.
+        self._announced_before = 0
+        self._doubtful: frozenset[int] | None = None
+
+        self._started = self._saved_at = time.monotonic()
         self._log_at = self._started + _SECONDS_BETWEEN_LOG_LINES
-        self._save_at = self._started + _SECONDS_BETWEEN_CHECKPOINTS
+        self._save_at = self._started + _SECONDS_BETWEEN_SAVES
+        self._read_when_saved = 0
+        self._saves_took = deque([0.0], maxlen=5)
 
     def run(self, records: Iterable[Any], state: dict[str, Any] | None) -> PushReport:
         to_do: Iterator[Record] = enumerate(records)
         if state:
             to_do = chain(self._resume(to_do, state), to_do)
+            self._update_report()
+        self._progress = Progress(_length_of(records), self._report.total - self._report.unresolved)
         if self._push.suppression is not None and self._push.route.operation == "delete":
             to_do = self._with_erasures_listed(to_do)
-        self._workers = ThreadPoolExecutor(self._push.settings.max_concurrency, "closers-push")
         try:
             self._push_all(to_do)
         except BaseException:
-            self._sender.stop()
-            self._drain(_SECONDS_TO_DRAIN)
+            self._window.stop()
+            self._window.close(_SECONDS_TO_DRAIN)
+            with contextlib.suppress(Exception):  # what ended the push tells more
+                self._settle_rest()
+            self._finish(records, to_do)
             raise
+        self._window.close(_SECONDS_TO_DRAIN)
+        try:
+            self._settle_rest()
         finally:
-            self._workers.shutdown(wait=False, cancel_futures=True)
             self._finish(records, to_do)
         return self._report
 
     def _push_all(self, to_do: Iterator[Record]) -> None:
-        while not self._sender.is_stopped:
+        while not self._window.is_stopped:
             numbered_record = next(to_do, None)
             if numbered_record is None:
                 break
             self._admit(*numbered_record)
-            self._settle_what_is_done()
-            while self._in_window >= self._window:
-                self._wait_for_one()
-        self._drain()
-        if not self._sender.is_stopped:
-            self._reject_unanswered()
+            self._account_for_settled()
+            self._keep_posted()
+            if self._window.size >= self._window.capacity:
+                # Half a window at a time: to wake for each settled record would cost as much as to send it.
+                self._wait(self._window.capacity // 2)
+        self._window.last_is_in()
+        self._wait(0)
+
+    def _wait(self, at_most: int) -> None:
+        """Wait until no more than so many records are under way, accounting for those that end."""
+        while self._window.size > at_most and not self._window.is_stopped:
+            self._window.wait(at_most, 1.0)
+            self._account_for_settled()
+            self._keep_posted()
+        self._account_for_settled()
 
     # -- into the window
 
     def _admit(self, index: int, record: Any) -> None:
         """Send a record on its way, or settle it where nothing is to be sent."""
+        self._read = max(self._read, index + 1)
         if self._ledger:
+            if index >= self._announced:
+                self._save()
             self._ledger.read(index, record)
         try:
             prospect = self._push.rules.read(record)
@@ -197,8 +210,10 @@ class _Run:
             return self._count(index, Outcome.SUPPRESSED)
         if self._push.preview:
             self._report.withheld_flags += prospect.withheld_flags
-            return self._report.count(Outcome.UNRESOLVED)
-        return self._depart(_Entry(index, record, prospect))
+            return None
+        entry = Entry(index, record, prospect, self._may_have_been_sent(index))
+        self._under_way[index] = entry
+        return self._window.add(entry)
 
     def _refuse(self, index: int, record: Any, reason: str) -> None:
         """Reject a record that breaks the rules."""
@@ -208,21 +223,15 @@ class _Run:
         listed, operation = self._push.suppression, self._push.route.operation
         return listed is not None and operation != "delete" and prospect.email in listed
 
-    def _depart(self, entry: _Entry) -> None:
-        self._in_window += 1
-        # Nobody documents whether the API minds the case of an email: treated as one, two records
-        # can't overtake each other either way.
-        email = entry.prospect.email.casefold()
-        if email in self._lanes:
-            self._lanes[email].append(entry)
-        else:
-            self._lanes[email] = deque()
-            self._workers.submit(self._work, entry)
+    def _may_have_been_sent(self, index: int) -> bool:
+        if self._doubtful is not None:
+            return index in self._doubtful
+        return index < self._announced_before
 
     def _with_erasures_listed(self, to_do: Iterator[Record]) -> Iterator[Record]:
         """Put addresses on the suppression list before any of them is erased."""
         while batch := list(islice(to_do, _ERASURES_AT_ONCE)):
-            if not self._push.preview and not self._sender.is_stopped:
+            if not self._push.preview and not self._window.is_stopped:
                 self._push.suppression.add(self._emails_in(batch))  # type: ignore[union-attr]
             yield from batch
 
@@ -233,130 +242,48 @@ class _Run:
             except Exception:  # noqa: BLE001, S112 - it becomes a reject when its turn comes
                 continue
 
-    # -- in the workers' threads
-
-    def _work(self, entry: _Entry) -> None:
-        try:
-            self._travel(entry)
-        except PushStoppedError:
-            pass
-        except Exception as e:
-            log.exception("Record %d failed in an unforeseen way.", entry.index)
-            entry.verdict = Verdict.UNAVAILABLE  # Should all fail so, it is an outage.
-            entry.outcome, entry.reason = Outcome.REJECTED, f"sending the record raised {type(e).__name__}"
-        finally:
-            self._done.put(entry)
-
-    def _travel(self, entry: _Entry) -> None:
-        journey = self._push.route.start(entry.prospect)
-        try:
-            request = next(journey)
-            while True:
-                sent = self._sender.send(request)
-                entry.attempts += sent.attempts
-                entry.verdict = sent.answer.verdict
-                request = journey.send(sent.answer)
-        except StopIteration as end:
-            entry.outcome = end.value
-        except RecordRefusedError as e:
-            if self._sender.is_stopped and entry.verdict in _NO_USE:
-                return  # It was cut short, not refused.
-            entry.outcome, entry.reason, entry.status = Outcome.REJECTED, e.reason, e.status
-
-    # -- out of the window
-
-    def _settle_what_is_done(self) -> None:
-        while True:
-            try:
-                self._settle(self._done.get_nowait())
-            except queue.Empty:
-                return self._keep_posted()
-
-    def _wait_for_one(self, timeout: float = 1.0) -> None:
-        with contextlib.suppress(queue.Empty):
-            self._settle(self._done.get(timeout=timeout))
-        self._keep_posted()
-
-    def _drain(self, seconds: float = float("inf")) -> None:
-        until = time.monotonic() + seconds
-        while self._in_window and time.monotonic() < until:
-            self._wait_for_one(0.2)
-
-    def _settle(self, entry: _Entry) -> None:
-        self._in_window -= 1
-        self._send_next_of(entry.prospect.email.casefold())
-        if entry.outcome is Outcome.UNRESOLVED:
-            self._report.count(Outcome.UNRESOLVED)
-        elif entry.outcome is Outcome.REJECTED and entry.verdict in _NO_USE:
-            self._unanswered.append(entry)
-            self._watch_for_an_outage(entry.reason)
-        else:
-            self._settle_for_good(entry)
-            self._reject_unanswered()
-
-    def _settle_for_good(self, entry: _Entry) -> None:
-        if entry.outcome is Outcome.REJECTED:
-            email = mask_email(entry.prospect.email)
-            self._reject(Reject(entry.index, entry.record, entry.reason, entry.attempts, entry.status, email))
-        else:
-            self._report.withheld_flags += entry.prospect.withheld_flags
-            self._count(entry.index, entry.outcome)
-
-    def _reject_unanswered(self) -> None:
-        while self._unanswered:
-            self._settle_for_good(self._unanswered.pop(0))
-
-    def _send_next_of(self, email: str) -> None:
-        if waiting := self._lanes[email]:
-            self._workers.submit(self._work, waiting.popleft())
-        else:
-            del self._lanes[email]
-
-    def _watch_for_an_outage(self, reason: str) -> None:
-        """Stop when a whole window of records in a row was given up without a useful answer."""
-        if len(self._unanswered) >= max(self._push.settings.max_concurrency, 10):
-            self._sender.stop(
-                ClosersUnavailableError(
-                    f"The last {len(self._unanswered)} records got no useful answer ({reason}); "
-                    "the push is stopped so as not to reject them and the rest."
-                )
-            )
-
     # -- accounting
 
-    def _count(self, index: int, outcome: Outcome) -> None:
-        self._report.count(outcome)
-        if self._ledger:
-            self._ledger.settle(index)
+    def _account_for_settled(self) -> None:
+        for entry in self._window.take_settled():
+            if entry.outcome is Outcome.REJECTED:
+                email = mask_email(entry.prospect.email)
+                self._reject(
+                    Reject(entry.index, entry.record, entry.reason, entry.attempts, entry.status, email)
+                )
+            else:
+                self._report.withheld_flags += entry.prospect.withheld_flags
+                self._count(entry.index, entry.outcome)
 
     def _reject(self, reject: Reject) -> None:
-        if self._push.on_reject:
-            try:
-                self._push.on_reject(reject)
-            except BaseException:
-                self._report.count(Outcome.UNRESOLVED)  # Its reject is not safe: it stays open.
-                raise
+        self._on_reject(reject)  # Should it raise, the record stays open: its reject is not safe.
         if len(self._report.rejects) < REJECTS_KEPT:
             self._report.rejects.append(reject)
         self._count(reject.index, Outcome.REJECTED)
 
+    def _count(self, index: int, outcome: Outcome) -> None:
+        self._report.count(outcome)
+        self._under_way.pop(index, None)
+        if self._ledger:
+            self._ledger.settle(index)
+
+    def _settle_rest(self) -> None:
+        self._account_for_settled()
+        self._on_reject.flush()
+
     def _finish(self, records: Iterable[Any], to_do: Iterator[Record]) -> None:
         self._save(is_final=True)
-        # What is still under way now was abandoned.
-        self._report.count(Outcome.UNRESOLVED, self._in_window + len(self._unanswered))
-        if self._sender.is_stopped:
-            self._report.count(Outcome.UNRESOLVED, self._count_unread(records, to_do))
-        self._update_report()
-        self._report.error = self._sender.error
-        log.info("%s", self._report)
+        self._report.error = self._window.error
+        self._update_report(self._count_unread(records, to_do))
+        log.info("%s", table(self._report, self._window))
 
     def _count_unread(self, records: Iterable[Any], to_do: Iterator[Record]) -> int:
         """Count what a stopped push has not read, without reading for long."""
-        try:
-            return max(len(records) - self._report.total, 0)  # type: ignore[arg-type]
-        except TypeError:
-            pass
-        if self._sender.error is None:
+        if not self._window.was_cut_short:
+            return 0
+        if (length := _length_of(records)) is not None:
+            return max(length - self._read, 0)
+        if self._window.error is None:
             return 0  # Stopped from outside: there is no time to read on.
         count, until = 0, time.monotonic() + _SECONDS_TO_COUNT
         try:
@@ -369,19 +296,22 @@ class _Run:
             log.warning("The input failed while a stopped push counted it.", exc_info=True)
         return count
 
-    def _update_report(self) -> None:
-        self._report.requests = self._requests_before + self._sender.requests
-        self._report.retries = self._retries_before + self._sender.retries
-        self._report.seconds = self._seconds_before + time.monotonic() - self._started
+    def _update_report(self, unread: int = 0) -> None:
+        report = self._report
+        report.total = self._read + unread
+        settled = sum(n for name, n in report.outcomes.items() if name != Outcome.UNRESOLVED)
+        report.unresolved = report.total - settled
+        report.requests = self._requests_before + self._window.requests
+        report.retries = self._retries_before + self._window.retries
+        report.seconds = self._seconds_before + time.monotonic() - self._started
 
     def _keep_posted(self) -> None:
         now = time.monotonic()
         if now >= self._log_at:
             self._log_at = now + _SECONDS_BETWEEN_LOG_LINES
             self._update_report()
-            log.info("%s; %d under way", self._report, self._in_window)
+            log.info("%s", self._progress.line(self._report, self._window))
         if now >= self._save_at:
-            self._save_at = now + _SECONDS_BETWEEN_CHECKPOINTS
             self._save()
 
     # -- checkpoint
@@ -394,6 +324,9 @@ class _Run:
         """Take over the counts of an earlier try and return the records it left."""
         assert self._ledger is not None  # noqa: S101 - there is a checkpoint
         still_open = self._ledger.resume(numbered, state)
+        self._announced_before = state["announced"]
+        if (doubtful := state.get("doubtful")) is not None:
+            self._doubtful = frozenset(doubtful)
         counts = dict(state["counts"])
         self._requests_before = counts.pop("requests")
         self._retries_before = counts.pop("retries")
@@ -405,21 +338,50 @@ class _Run:
             Reject(reject["index"], None, reject["reason"], email=reject["email"])
             for reject in state["rejects"]
         ]
+        self._read = self._read_when_saved = state["read"]
+        open_before = frozenset(state["open"])
+        self._on_reject.resume(lambda index: index < state["read"] and index not in open_before)
         log.info(
-            "Resumed: %d records are settled, %d of those read are not.", self._report.total, len(still_open)
+            "Resumed: %d records are settled, %d of those read are not.",
+            state["read"] - len(still_open),
+            len(still_open),
         )
         return still_open
 
     def _save(self, *, is_final: bool = False) -> None:
-        if self._ledger is None or self._push.checkpoint is None:
-            return
+        """Keep how far the push got, the rejects first: what counts as rejected must be in their file."""
+        began = time.monotonic()
         try:
-            self._push.checkpoint.save({} if is_final and not self._sender.is_stopped else self._state())
+            self._on_reject.flush()
+            if self._ledger and self._push.checkpoint:
+                self._announced = self._read + (0 if is_final else self._next_stride(began))
+                is_done = is_final and not self._window.was_cut_short
+                self._push.checkpoint.save({} if is_done else self._state(is_final=is_final))
         except Exception:
             # It only spares work: without it, or with an older one, a later try sends more than it must.
             log.warning("The checkpoint can't be saved.", exc_info=True)
+        self._saved_at, self._read_when_saved = time.monotonic(), self._read
+        took = self._saved_at - began
+        self._saves_took.append(took)
+        self._save_at = self._saved_at + max(_SECONDS_BETWEEN_SAVES, took / _SHARE_FOR_SAVING)
 
-    def _state(self) -> dict[str, Any]:
+    def _next_stride(self, now: float) -> int:
+        """
+        Return how many records more may be read before the next save.
+
+        Together with those that are open they are a window: what a killed push may send twice. Only
+        where saving is slow, and stays so, are they more: so that it takes but a small part of the time.
+        """
+        assert self._ledger is not None  # noqa: S101 - there is a checkpoint
+        # One less, for the record that is being read.
+        room = max(self._window.capacity - len(self._ledger.still_open) - 1, 0)
+        seconds_to_save = min(self._saves_took)  # one that was slow by chance says nothing
+        if seconds_to_save < _SECONDS_OF_A_SLOW_SAVE:
+            return room
+        per_second = (self._read - self._read_when_saved) / max(now - self._saved_at, 1e-6)
+        return max(room, int(per_second * seconds_to_save / _SHARE_FOR_SAVING))
+
+    def _state(self, *, is_final: bool) -> dict[str, Any]:
         assert self._ledger is not None  # noqa: S101 - there is a checkpoint
         self._update_report()
         report = self._report.as_dict()
@@ -427,7 +389,30 @@ class _Run:
         counts |= {name: report[name] for name in ("withheld_flags", "requests", "retries", "seconds")}
         return {
             "operation": self._report.operation,
-            **self._ledger.state(),
+            **self._ledger.state(self._announced),
+            # Which of the open records were sent is known only when nothing more is sent.
+            "doubtful": self._doubtful_now() if is_final else None,
             "counts": counts,
             "rejects": report["rejects"],
         }
+
+    def _doubtful_now(self) -> list[int]:
+        """Return which of the open records may have been sent, now that nothing more is."""
+        assert self._ledger is not None  # noqa: S101 - there is a checkpoint
+        not_read = range(self._read, self._announced_before)
+        return [
+            index
+            for index in chain(self._ledger.still_open, not_read)
+            if (
+                self._under_way[index].is_doubtful
+                if index in self._under_way
+                else self._may_have_been_sent(index)
+            )
+        ]
+
+
+def _length_of(records: Iterable[Any]) -> int | None:
+    try:
+        return len(records)  # type: ignore[arg-type]
+    except TypeError:
+        return None

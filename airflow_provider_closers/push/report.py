@@ -89,9 +89,8 @@ class PushReport:
     error: ClosersError | None = None
 
     def count(self, outcome: Outcome, records: int = 1) -> None:
-        """Count records as ended so."""
+        """Count records as ended so; ``total`` is counted where the records are read."""
         setattr(self, outcome.value, getattr(self, outcome.value) + records)
-        self.total += records
 
     @property
     def outcomes(self) -> dict[str, int]:

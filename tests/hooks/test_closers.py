@@ -38,7 +38,7 @@ def hook(closers_connection) -> ClosersHook:
 
 @pytest.fixture(autouse=True)
 def quick_backoff(monkeypatch):
-    monkeypatch.setattr("airflow_provider_closers.push.sender.backoff", lambda _: 0.002)
+    monkeypatch.setattr("airflow_provider_closers.push.call.backoff", lambda _: 0.002)
 
 
 # -- connection

@@ -51,4 +51,4 @@ def push(sandbox: SandboxServer) -> Iterator[Callable[..., PushReport]]:
 @pytest.fixture
 def quick_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
     """Retry after some milliseconds instead of after seconds."""
-    monkeypatch.setattr("airflow_provider_closers.push.sender.backoff", lambda _: 0.002)
+    monkeypatch.setattr("airflow_provider_closers.push.window.backoff", lambda _: 0.002)

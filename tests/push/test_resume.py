@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import time
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -161,7 +162,7 @@ def test_a_killed_process_goes_on_from_what_was_saved_last(push, sandbox, checkp
 
 
 def test_a_push_is_saved_on_its_way(push, monkeypatch):
-    monkeypatch.setattr(engine, "_SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+    monkeypatch.setattr(engine, "_SECONDS_BETWEEN_SAVES", 0.0)
     kept, seen = KeptInMemory(), []
 
     def source() -> Iterator[Any]:
@@ -169,10 +170,10 @@ def test_a_push_is_saved_on_its_way(push, monkeypatch):
             yield person
             seen.append(kept.load())
 
-    push("create", source(), checkpoint=kept)
+    push("create", source(), checkpoint=kept, settings={"max_concurrency": 2})
 
     places = [state["read"] for state in seen if state]
-    assert len(set(places)) > 50
+    assert len(set(places)) > 10
     assert places == sorted(places)
     assert all(
         sum(n for name, n in state["counts"].items() if name == "created") + len(state["open"])
@@ -354,7 +355,7 @@ def damaged(state: dict[str, Any]) -> dict[str, Any]:
     return {
         "cut short": None,
         "another program's": {"offset": 30},
-        "a later version's": state | {"version": 2, "counts": [["created", 30]]},
+        "a later version's": state | {"version": 3, "counts": [["created", 30]]},
         "without counts": {key: value for key, value in state.items() if key != "counts"},
         "without places": {key: value for key, value in state.items() if key != "open"},
         "an outcome of a later version": state | {"counts": state["counts"] | {"paused": 3}},
@@ -403,7 +404,7 @@ def test_a_record_that_can_t_be_fingerprinted_holds_up_nobody(push, checkpoint):
 
 
 def test_a_checkpoint_that_can_t_be_saved_costs_no_record(push, sandbox, monkeypatch):
-    monkeypatch.setattr(engine, "_SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+    monkeypatch.setattr(engine, "_SECONDS_BETWEEN_SAVES", 0.0)
 
     class Full(KeptInMemory):
         def save(self, state: dict[str, Any]) -> None:
@@ -428,7 +429,8 @@ def test_a_source_that_fails_while_it_is_counted_does_not_hide_why_the_push_stop
 @pytest.mark.usefixtures("quick_backoff")
 def test_records_that_an_outage_left_unanswered_are_sent_by_the_next_try(push, sandbox, checkpoint):
     sandbox.configure(error_rate=1.0)
-    first = push("create", people(100), checkpoint=checkpoint, settings={"max_concurrency": 4})
+    quick = {"max_concurrency": 4, "outage_seconds": 0.2}
+    first = push("create", people(100), checkpoint=checkpoint, settings=quick)
     assert isinstance(first.error, ClosersUnavailableError)
     sandbox.configure(error_rate=0.0)
 
@@ -436,6 +438,29 @@ def test_records_that_an_outage_left_unanswered_are_sent_by_the_next_try(push, s
 
     assert nonzero(report) == {"created": 100}
     assert sandbox.count() == 100
+
+
+def test_what_was_given_up_is_not_sent_after_a_later_record_of_its_email(push, sandbox, checkpoint):
+    sandbox.add_prospects([{"email": "jane@acme.io"}])
+    sandbox.add_fault("redirect", email="jane@acme.io")  # the first is given up
+    rows = [{"email": "jane@acme.io", "title": title} for title in ("old", "new")]
+
+    def source() -> Iterator[Any]:
+        yield rows[0]
+        while not sandbox.journal():
+            time.sleep(0.002)
+        time.sleep(0.05)
+        yield rows[1]
+        while len(sandbox.journal()) < 2:
+            time.sleep(0.002)
+        raise Killed
+
+    with pytest.raises(Killed):
+        push("update", source(), checkpoint=checkpoint)
+    report = push("update", rows, checkpoint=checkpoint)
+
+    assert nonzero(report) == {"updated": 1, "rejected": 1}
+    assert sandbox.prospect("jane@acme.io")["title"] == "new"
 
 
 # -- the invariant

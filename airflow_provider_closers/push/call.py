@@ -1,0 +1,66 @@
+"""One request on its own, outside of a push: tried until it is settled."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from airflow_provider_closers.answer import Answer, Verdict
+from airflow_provider_closers.push.journey import Request
+from airflow_provider_closers.push.pace import Pacer
+from airflow_provider_closers.push.retry import Tries, asks_too_much, backoff
+from airflow_provider_closers.push.window import Client
+from airflow_provider_closers.settings import ClosersSettings
+
+# A caller who waits for one answer has less patience than a push: a longer Retry-After is raised.
+_LONGEST_WAIT = 5.0
+
+
+class Caller:
+    """
+    Sends single requests, again where it makes sense; safe to share between threads.
+
+    :param client: Sends a request once.
+    :param settings: Pace and tries.
+    """
+
+    def __init__(self, client: Client, settings: ClosersSettings) -> None:
+        self._client = client
+        self._max_attempts = settings.max_attempts
+        self._pacer = Pacer(settings.requests_per_second)
+        self._lock = threading.Lock()
+
+    def call(self, request: Request) -> Answer:
+        """Return the final answer; never raises for what the network does."""
+        tries = Tries(request.method, self._max_attempts)
+        while True:
+            sent_at = self._wait_for_a_moment()
+            answer = self._client.send(request.method, request.body)
+            final = tries.final(answer)
+            if asks_too_much(answer, _LONGEST_WAIT):
+                return final or answer
+            self._learn_from(answer, sent_at)
+            if final:
+                return final
+            if answer.retry_after is None:
+                time.sleep(backoff(tries.count))
+
+    def _wait_for_a_moment(self) -> float:
+        while True:
+            with self._lock:
+                now = time.monotonic()
+                moment = self._pacer.next_moment()
+                if moment <= now:
+                    self._pacer.leave(now)
+                    return now
+            time.sleep(moment - now)
+
+    def _learn_from(self, answer: Answer, sent_at: float) -> None:
+        now = time.monotonic()
+        with self._lock:
+            if answer.verdict is Verdict.RATE_LIMITED:
+                self._pacer.throttled(sent_at, now, answer.retry_after)
+            elif answer.status is not None:
+                self._pacer.answered(sent_at)
+            if answer.retry_after is not None:
+                self._pacer.hold_back(now + answer.retry_after)

@@ -1,0 +1,55 @@
+"""A push in a process of its own, for a test to kill."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from airflow_provider_closers.client import ClosersClient
+from airflow_provider_closers.prospect import RecordRules
+from airflow_provider_closers.push.checkpoint import FileCheckpoint
+from airflow_provider_closers.push.engine import Push
+from airflow_provider_closers.push.journey import Route
+from airflow_provider_closers.push.rejects import RejectsFile
+from airflow_provider_closers.settings import ClosersSettings
+
+CONCURRENCY = 4
+#: Records under way at once, at most, with this concurrency: see Window.capacity.
+WINDOW = 16
+
+
+def records() -> list[Any]:
+    people: list[Any] = [{"email": f"p{i}@acme.io", "first_name": f"P{i}"} for i in range(150)]
+    people[40:40] = [{"email": "nobody"}]
+    people[90:90] = [{"email": "p3@acme.io", "first_name": "again"}, 7]
+    return people
+
+
+class MarkedCheckpoint(FileCheckpoint):
+    """Leaves a mark when it is dropped at the push's end: who is killed after that takes the report along."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder / "checkpoint.json")
+        self._mark = folder / "at its end"
+
+    def save(self, state: dict[str, Any]) -> None:
+        if not state:
+            self._mark.touch()
+        super().save(state)
+
+
+def push_in_a_process(url: str, operation: str, folder: str) -> None:
+    """Push with checkpoint and rejects file; leave the report beside them."""
+    checkpoint = MarkedCheckpoint(Path(folder))
+    settings = ClosersSettings(api_key="sandbox-key", base_url=url, max_concurrency=CONCURRENCY)
+    with RejectsFile(Path(folder, "rejects.jsonl"), keep=bool(checkpoint.load())) as rejects:
+        report = Push(
+            client=ClosersClient(settings),
+            settings=settings,
+            route=Route(operation=operation),
+            rules=RecordRules(),
+            on_reject=rejects,
+            checkpoint=checkpoint,
+        ).run(records())
+    Path(folder, "report.json").write_text(json.dumps(report.as_dict()))
