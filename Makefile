@@ -6,6 +6,8 @@ AIRFLOW_PORT ?= 8080
 SANDBOX_PORT ?= 8765
 # Further words for pytest, such as PYTEST_ARGS="-k erasure -x".
 PYTEST_ARGS ?=
+# Further words for the benchmarks, such as BENCH_ARGS="--only pace" (see benchmarks/README.md).
+BENCH_ARGS ?=
 
 AIRFLOW_3 := 3.3.2
 AIRFLOW_2 := 2.11.2
@@ -19,7 +21,7 @@ PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo ui test test-3.3 test-2.11 no-test-2.11 test-airflow lint constraints clean
+.PHONY: help demo ui test test-3.3 test-2.11 no-test-2.11 test-airflow lint bench bench-million constraints clean
 
 help: ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,8 +37,10 @@ test: lint test-3.3 $(if $(PYTHON_FOR_AIRFLOW_2),test-2.11,no-test-2.11) ## Lint
 test-3.3: .venv/installed-dev ## The suite on Airflow 3.3
 	.venv/bin/python -m pytest $(PYTEST_ARGS)
 
+# What takes minutes and knows nothing of Airflow has run on 3.3.
 test-2.11: .venv-2.11/installed-dev ## The suite on Airflow 2.11
-	.venv-2.11/bin/python -m pytest $(PYTEST_ARGS)
+	.venv-2.11/bin/python -m pytest $(addprefix --ignore=tests/,push/test_killed.py push/test_fault_matrix.py \
+		test_benchmarks.py) $(PYTEST_ARGS)
 
 no-test-2.11:
 	@echo "******** NOT TESTED on Airflow 2.11: it needs Python 3.11 or 3.12, and neither is here. ********" >&2
@@ -52,21 +56,27 @@ lint: .venv/installed-dev ## ruff and mypy
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 
+bench: .venv/installed-bench ## Speed, CPU and memory beside what else one would take (ten minutes)
+	@.venv/bin/python -m benchmarks $(BENCH_ARGS)
+
+bench-million: .venv/installed-bench ## Push a million records, and watch the memory (a quarter of an hour)
+	@.venv/bin/python -m benchmarks --only memory --full
+
 constraints: .venv/installed-dev ## Resolve anew what constraints/ pins
 	@.venv/bin/python $(PIP_INSTALL) uv
-	$(call resolve,$(AIRFLOW_3),constraints/airflow-3.3.txt)
-	$(call resolve,$(AIRFLOW_2),constraints/airflow-2.11.txt)
+	$(call resolve,$(AIRFLOW_3),constraints/airflow-3.3.txt,dev bench)
+	$(call resolve,$(AIRFLOW_2),constraints/airflow-2.11.txt,dev)
 
 clean: ## Remove the virtual environments, and what the demo and the tools left
 	rm -rf .venv .venv-* .demo .airflow build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache .schemathesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# $(call resolve,version of Airflow,file). The system's certificates are those that pip trusts.
+# $(call resolve,version of Airflow,file,extras). The system's certificates are those that pip trusts.
 define resolve
 	@echo "Resolving $(2)"
 	@{ echo "# What the project is tested with on Airflow $(1). Written by 'make constraints'."; \
 	echo "apache-airflow==$(1)" | .venv/bin/uv pip compile --quiet --system-certs --universal \
-		--python-version 3.11 --no-emit-index-url --no-header --no-annotate --extra dev pyproject.toml -; } > $(2).new \
+		--python-version 3.11 --no-emit-index-url --no-header --no-annotate $(addprefix --extra ,$(3)) pyproject.toml -; } > $(2).new \
 		&& mv $(2).new $(2) || { rm -f $(2).new; exit 1; }
 endef
 
@@ -89,6 +99,11 @@ endef
 .venv/installed-dev: .venv/installed
 	@echo "Installing what the tests need into .venv"
 	@.venv/bin/python $(PIP_INSTALL) -c constraints/airflow-3.3.txt -e '.[dev]'
+	@touch $@
+
+.venv/installed-bench: .venv/installed
+	@echo "Installing what the benchmarks need into .venv"
+	@.venv/bin/python $(PIP_INSTALL) -c constraints/airflow-3.3.txt -e '.[bench]'
 	@touch $@
 
 .venv-2.11/installed-dev: pyproject.toml constraints/airflow-2.11.txt
