@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 
-from airflow_provider_closers.answer import Answer, Verdict
+from airflow_provider_closers.answer import Answer
 from airflow_provider_closers.push.journey import Request
 from airflow_provider_closers.push.pace import Pacer
 from airflow_provider_closers.push.retry import Tries, asks_too_much, backoff
@@ -39,7 +39,8 @@ class Caller:
             final = tries.final(answer)
             if asks_too_much(answer, _LONGEST_WAIT):
                 return final or answer
-            self._learn_from(answer, sent_at)
+            with self._lock:
+                self._pacer.note(answer, sent_at, time.monotonic())
             if final:
                 return final
             if answer.retry_after is None:
@@ -54,13 +55,3 @@ class Caller:
                     self._pacer.leave(now)
                     return now
             time.sleep(moment - now)
-
-    def _learn_from(self, answer: Answer, sent_at: float) -> None:
-        now = time.monotonic()
-        with self._lock:
-            if answer.verdict is Verdict.RATE_LIMITED:
-                self._pacer.throttled(sent_at, now, answer.retry_after)
-            elif answer.status is not None:
-                self._pacer.answered(sent_at)
-            if answer.retry_after is not None:
-                self._pacer.hold_back(now + answer.retry_after)

@@ -21,6 +21,8 @@ from __future__ import annotations
 
 from collections import deque
 
+from airflow_provider_closers.answer import Answer, Verdict
+
 # At once, so that a few records don't wait for anything; from there on a ramp that an unlimited
 # push is through within half a second. Each request raises the rate by a constant, so that it
 # grows by that part per second: 7 doubles it in a tenth of a second.
@@ -129,6 +131,21 @@ class Pacer:
             self._pace += _RAMP
         elif is_used:
             self._climb()
+
+    def note(self, answer: Answer, sent_at: float, now: float) -> None:
+        """
+        Take from an answer what it says of the pace.
+
+        :param sent_at: When its request left.
+        :param now: When it came.
+        """
+        if answer.verdict is Verdict.RATE_LIMITED:
+            self.throttled(sent_at, now, answer.retry_after)
+            return
+        if answer.status is not None:
+            self.answered(sent_at)
+        if answer.retry_after is not None:
+            self.hold_back(now + answer.retry_after)
 
     def answered(self, sent_at: float) -> None:
         """

@@ -348,12 +348,7 @@ class Window:
         self.throttled += answer.verdict is Verdict.RATE_LIMITED
         if answer.verdict is Verdict.UNAUTHORIZED or asks_too_much(answer, LONGEST_WAIT):
             return self._stop(error_from(entry.request.method, answer))
-        if answer.verdict is Verdict.RATE_LIMITED:
-            self._pacer.throttled(entry.sent_at, now, answer.retry_after)
-        elif answer.status is not None:
-            self._pacer.answered(entry.sent_at)
-        if answer.retry_after is not None:
-            self._pacer.hold_back(now + answer.retry_after)
+        self._pacer.note(answer, entry.sent_at, now)
         if answer.verdict not in NO_USE:
             self._budget.earn()
             self._settle_given_up()
