@@ -125,6 +125,7 @@ class ClosersHook(BaseHook):
         *,
         field_map: Mapping[str, str] | None = None,
         other_attributes: str | Iterable[str] = (),
+        transform: Callable[[Any], Any] | None = None,
         if_exists: str | None = None,
         if_missing: str | None = None,
         reset_flags: str | Iterable[str] = (),
@@ -145,6 +146,8 @@ class ClosersHook(BaseHook):
         :param field_map: Renames: the record's key to a field, or to a name in ``other_attributes``.
         :param other_attributes: Keys that go into ``otherAttribute``, or ``"*"`` for every key that
             is no field.
+        :param transform: Is given each record, a copy, and returns it as it should be pushed, or
+            ``None`` to drop it (``filtered``). What it raises rejects that record.
         :param if_exists: For create: ``skip`` (default), ``update`` or ``fail``.
         :param if_missing: For update: ``fail`` (default), ``skip`` or ``create``; for delete:
             ``skip`` (default) or ``fail``.
@@ -178,6 +181,7 @@ class ClosersHook(BaseHook):
                 settings=self.settings,
                 route=route,
                 rules=rules,
+                transform=transform,
                 suppression=suppression,
                 preview=preview,
                 on_reject=on_reject,

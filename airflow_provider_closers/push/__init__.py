@@ -5,6 +5,7 @@ From the outside in:
 
 - ``source``: what may be given as ``prospects``.
 - ``engine``: one push: reads the input, and accounts for every record of it.
+- ``reading``: from a record to a prospect, by the user's transform and the record rules.
 - ``window``: the records under way: which request leaves next, when, and what its answer comes to.
 - ``journey``: the requests that settle one record, per operation.
 - ``call``: one request on its own, outside of a push.
@@ -21,4 +22,5 @@ What comes of it:
 - ``progress``: how a push goes, in words for the log.
 - ``rejects``: the rejects' file.
 - ``checkpoint``: where a push stands, so that a later try can go on from there.
+- ``saver``: when rejects and checkpoint are saved, and what they say of records under way.
 """

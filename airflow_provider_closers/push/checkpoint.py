@@ -130,6 +130,11 @@ class Ledger:
         self._open.discard(index)
 
     @property
+    def position(self) -> int:
+        """How many records were read."""
+        return self._read
+
+    @property
     def still_open(self) -> list[int]:
         """Which records were read and are not settled, in their order."""
         return sorted(self._open)

@@ -2,11 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from airflow_provider_closers.errors import ClosersConfigError
 from airflow_provider_closers.prospect import is_field
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """
+    Stands for a record that its source can't read, and becomes a reject.
+
+    :param raw: What stands in its place.
+    :param reason: Why it can't be read, and where it stands; nothing of what is in it.
+    """
+
+    raw: Any
+    reason: str
+
+
+class Source(ABC):
+    """Records that can be read again from their start, each time they are iterated over."""
+
+    @abstractmethod
+    def __iter__(self) -> Iterator[Any]:
+        """Read the records from the first one on."""
 
 
 def records_of(prospects: Any, operation: str) -> Iterable[Any]:

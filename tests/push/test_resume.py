@@ -14,10 +14,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from airflow_provider_closers.errors import ClosersAuthError, ClosersConfigError, ClosersUnavailableError
-from airflow_provider_closers.push import engine
+from airflow_provider_closers.push import saver
 from airflow_provider_closers.push.checkpoint import FileCheckpoint
 from airflow_provider_closers.push.rejects import RejectsFile
 from airflow_provider_closers.push.report import Reject
+from airflow_provider_closers.push.source import Source
 
 
 class KeptInMemory:
@@ -162,7 +163,7 @@ def test_a_killed_process_goes_on_from_what_was_saved_last(push, sandbox, checkp
 
 
 def test_a_push_is_saved_on_its_way(push, monkeypatch):
-    monkeypatch.setattr(engine, "_SECONDS_BETWEEN_SAVES", 0.0)
+    monkeypatch.setattr(saver, "_SECONDS_BETWEEN_SAVES", 0.0)
     kept, seen = KeptInMemory(), []
 
     def source() -> Iterator[Any]:
@@ -404,7 +405,7 @@ def test_a_record_that_can_t_be_fingerprinted_holds_up_nobody(push, checkpoint):
 
 
 def test_a_checkpoint_that_can_t_be_saved_costs_no_record(push, sandbox, monkeypatch):
-    monkeypatch.setattr(engine, "_SECONDS_BETWEEN_SAVES", 0.0)
+    monkeypatch.setattr(saver, "_SECONDS_BETWEEN_SAVES", 0.0)
 
     class Full(KeptInMemory):
         def save(self, state: dict[str, Any]) -> None:
@@ -541,3 +542,72 @@ def test_each_record_is_settled_once_however_often_the_push_is_stopped(
     )
     if operation != "upsert":  # One request each, however often the push was stopped; an upsert may take two.
         assert len(answered) == len(records) - len(bad)
+
+
+# -- tries that are killed, one after the other
+
+
+def test_what_the_first_killed_try_created_counts_as_created_after_a_second_kill(push, sandbox):
+    records, kept = people(300), KilledWithoutWarning()
+    with pytest.raises(Killed):
+        push("create", kept.until(100, records), checkpoint=kept, settings={"max_concurrency": 32})
+    reached = json.loads(kept.text)["read"]
+    with pytest.raises(Killed):  # With a smaller window, which foresees less.
+        push("create", kept.until(reached + 1, records), checkpoint=kept, settings={"max_concurrency": 1})
+
+    report = push("create", records, checkpoint=kept)
+
+    assert nonzero(report) == {"created": 300}
+
+
+class KilledWithoutWarning(KeptInMemory):
+    """A checkpoint of a push that is killed: it keeps what was saved before."""
+
+    is_dead = False
+
+    def until(self, index: int, records: list[Any]) -> Iterator[Any]:
+        """Yield so many records; and be killed when their requests had their time."""
+        self.is_dead = False
+        for number, record in enumerate(records):
+            if number == index:
+                time.sleep(0.3)
+                self.is_dead = True
+                raise Killed
+            yield record
+
+    def save(self, state: dict[str, Any]) -> None:
+        if not self.is_dead:
+            super().save(state)
+
+
+class Cursor:
+    """Iterable anew, though what was read is gone."""
+
+    def __init__(self, records: list[Any]) -> None:
+        self._records = iter(records)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(lambda: next(self._records, None), None)
+
+
+def test_an_input_that_only_looks_as_if_it_could_be_read_again_is_refused_once(push, sandbox, checkpoint):
+    stopped_at(push, 30, people(40), checkpoint)
+    others = [{"email": f"q{i}@acme.io"} for i in range(40)]
+
+    with pytest.raises(ClosersConfigError, match="can be read only once"):
+        push("create", Cursor(others), checkpoint=checkpoint)
+    report = push("create", Cursor(others), checkpoint=checkpoint)
+
+    assert nonzero(report) == {"created": 40}
+
+
+def test_a_source_starts_over_where_its_records_changed(push, checkpoint):
+    class People(Source):
+        def __iter__(self) -> Iterator[Any]:
+            yield from ({"email": f"q{i}@acme.io"} for i in range(40))
+
+    stopped_at(push, 30, people(40), checkpoint)
+
+    report = push("create", People(), checkpoint=checkpoint)
+
+    assert nonzero(report) == {"created": 40}

@@ -1,0 +1,87 @@
+"""From a record as it was given to a prospect, or to what else becomes of it."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from traceback import walk_tb
+from typing import Any
+
+from airflow_provider_closers.errors import InvalidProspectError
+from airflow_provider_closers.prospect import Prospect, RecordRules, mask_email
+from airflow_provider_closers.push.source import Unreadable
+
+#: What the user makes of a record before the rules read it; ``None`` drops it.
+Transform = Callable[[Any], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """
+    Why a record can't be sent.
+
+    :param reason: Names the field, the value's kind and the way out; holds nothing of the value.
+    :param email: The record's email, masked; ``None`` where it has none.
+    """
+
+    reason: str
+    email: str | None = None
+
+
+class Reader:
+    """
+    Reads records by the rules, after what the user makes of them.
+
+    :param rules: How to read each record.
+    :param transform: Is given each record, a copy of it, and returns it as it should be, or ``None``
+        to drop it. What it raises refuses that record.
+    """
+
+    def __init__(self, rules: RecordRules, transform: Transform | None = None) -> None:
+        self._rules = rules
+        self._transform = transform
+
+    def read(self, record: Any) -> Prospect | Refusal | None:
+        """
+        Return the prospect in a record, why there is none, or ``None`` where the user drops it.
+
+        Never raises: a record is a stranger's object, and to read it may do anything.
+        """
+        if isinstance(record, Unreadable):
+            return Refusal(record.reason)
+        if self._transform is not None:
+            try:
+                transformed = self._transform(dict(record) if isinstance(record, Mapping) else record)
+            except Exception as e:  # noqa: BLE001 - whatever it is, the others are to be pushed
+                return self._refusal(f"transform raised {_described(e, record)}", record)
+            if transformed is None:
+                return None
+            record = transformed
+        try:
+            return self._rules.read(record)
+        except InvalidProspectError as e:
+            return self._refusal(str(e), record)
+        except Exception as e:  # noqa: BLE001 - as above
+            return self._refusal(f"reading the record raised {type(e).__name__}", record)
+
+    def _refusal(self, reason: str, record: Any) -> Refusal:
+        return Refusal(reason, mask_email(self._rules.email_in(record)))
+
+
+def _described(error: Exception, record: Any) -> str:
+    """Say what a transform raised, and where; its text may hold the record's values, and is left out."""
+    described = type(error).__name__
+    if isinstance(error, KeyError) and isinstance(record, Mapping):
+        described += _about_missing_key(error.args[0] if error.args else None, record)
+    called = [(frame.f_code.co_filename, line) for frame, line in walk_tb(error.__traceback__)][1:2]
+    return "".join([described, *(f" ({Path(file).name}, line {line})" for file, line in called)])
+
+
+def _about_missing_key(key: Any, record: Mapping[Any, Any]) -> str:
+    # A key that is one of the record's values was looked for elsewhere, and is nobody's to read.
+    if not isinstance(key, str) or len(key) > 80 or key in record or key in map(str, record.values()):
+        return ""
+    nearest = difflib.get_close_matches(key, [name for name in record if isinstance(name, str)], n=1)
+    return f": the record has no {key!r}{f' (nearest: {nearest[0]!r})' if nearest else ''}"
