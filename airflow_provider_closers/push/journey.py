@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from airflow_provider_closers.answer import Answer, Verdict
@@ -39,6 +39,28 @@ class RecordRefusedError(Exception):
         self.status = status
 
 
+class Familiarity:
+    """
+    How many of the latest prospects the API knew: what an upsert goes by.
+
+    A wrong guess costs a request. The latest count most, since inputs are often sorted by age.
+    """
+
+    _WEIGHT_OF_THE_LATEST = 0.1
+
+    def __init__(self) -> None:
+        self._share = 0.5
+
+    @property
+    def expects_known(self) -> bool:
+        """Whether the next prospect is more likely known than new."""
+        return self._share > 0.5
+
+    def note(self, *, is_known: bool) -> None:
+        """Note what the API said of a prospect."""
+        self._share += (is_known - self._share) * self._WEIGHT_OF_THE_LATEST
+
+
 @dataclass(frozen=True, kw_only=True)
 class Route:
     """
@@ -54,6 +76,7 @@ class Route:
     operation: str
     if_exists: str | None = None
     if_missing: str | None = None
+    _familiarity: Familiarity = field(default_factory=Familiarity, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         _check("operation", self.operation, OPERATIONS)
@@ -69,7 +92,7 @@ class Route:
             case "create":
                 return _create(prospect, self.if_exists or "skip")
             case "upsert":
-                return _create(prospect, "update")
+                return _upsert(prospect, self._familiarity)
             case "update":
                 return _update(prospect, self.if_missing or "fail")
             case _:
@@ -100,6 +123,13 @@ def _create(prospect: Prospect, if_exists: str) -> Journey:
     if rest is not None:
         _confirm("PATCH", (yield Request("PATCH", rest)), "created, but not completed: ")
     return Outcome.CREATED
+
+
+def _upsert(prospect: Prospect, familiarity: Familiarity) -> Journey:
+    journey = _update(prospect, "create") if familiarity.expects_known else _create(prospect, "update")
+    outcome = yield from journey
+    familiarity.note(is_known=outcome is Outcome.UPDATED)
+    return outcome
 
 
 def _update(prospect: Prospect, if_missing: str) -> Journey:

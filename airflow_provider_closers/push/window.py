@@ -167,11 +167,9 @@ class Window:
     def add(self, entry: Entry) -> None:
         """Put a record in."""
         entry.journey = self._route.start(entry.prospect)
-        request = next(entry.journey)
         with self._lock:
             if self._is_stopped:
                 return
-            self._prepare(entry, request, is_lost=entry.is_doubtful)
             if entry.lane in self._lanes:
                 self._wait_in_lane(entry)
             else:
@@ -288,6 +286,9 @@ class Window:
         else:
             entry = self._ready.popleft()
             self._settle_predecessor(entry)
+            if not entry.attempts:
+                # As late as can be: what others came to decides how an upsert begins.
+                self._prepare(entry, next(entry.journey), is_lost=entry.is_doubtful)
         self._pacer.leave(now)
         self._in_flight += 1
         self.requests += 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pytest
@@ -90,6 +90,33 @@ def test_defaults_make_a_second_run_harmless(push, sandbox):
     assert nonzero(upserted) == {"updated": 3}
     assert nonzero(push("delete", people(3))) == {"deleted": 3}
     assert nonzero(push("delete", people(3))) == {"missing": 3}
+
+
+@pytest.mark.parametrize(
+    ("known", "first_of_the_last"),
+    [pytest.param(0, "POST", id="all new"), pytest.param(300, "PATCH", id="all known")],
+)
+def test_an_upsert_learns_which_request_comes_first(push, sandbox, known, first_of_the_last):
+    sandbox.add_prospects([{"email": person["email"]} for person in people(known)])
+
+    report = push("upsert", people(300), settings={"max_concurrency": 4})
+
+    assert nonzero(report) == {"updated": known} if known else {"created": 300}
+    assert report.requests <= 310
+    assert sandbox.journal()[-1].method == first_of_the_last
+
+
+def test_a_mixed_upsert_sends_everything_whichever_request_it_begins_with(push, sandbox):
+    records = [person | {"title": "CTO"} for person in people(200)]
+    sandbox.add_prospects([{"email": person["email"], "firstName": "Old"} for person in records[50:150]])
+
+    report = push("upsert", records)
+
+    assert nonzero(report) == {"created": 100, "updated": 100}
+    assert all(
+        (prospect["firstName"], prospect["title"]) == (f"P{i}", "CTO")
+        for i, prospect in enumerate(sandbox.prospect(person["email"]) for person in records)
+    )
 
 
 def test_a_post_is_followed_by_what_the_page_does_not_list_for_it(push, sandbox):
@@ -200,6 +227,29 @@ def test_a_list_that_can_t_grow_stops_before_the_first_delete(push, sandbox):
 
 
 # -- streaming and order
+
+
+def test_what_came_before_the_input_failed_is_listed_and_erased(push, sandbox):
+    sandbox.add_prospects([{"email": person["email"]} for person in people(500)])
+    listed: list[str] = []
+
+    def source() -> Iterator[Any]:
+        yield from people(500)
+        raise OSError("connection lost")
+
+    with pytest.raises(OSError, match="connection lost"):
+        push("delete", source(), suppression=Listing(listed))
+
+    assert len(listed) == 500
+    assert sandbox.count() < 100
+
+
+class Listing(set[str]):
+    def __init__(self, emails: list[str]) -> None:
+        self.emails = emails
+
+    def add(self, emails: Iterable[str]) -> None:
+        self.emails += emails
 
 
 def test_input_is_read_as_it_is_pushed(push):
