@@ -1,279 +1,66 @@
-"""Operators that create, update and delete prospects."""
+"""Operators that create, update and delete the prospects that upstream tasks produced."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
-from contextlib import AbstractContextManager, nullcontext
-from itertools import chain, islice
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Sequence
+from typing import Any
 
-from airflow.providers.common.compat.sdk import AirflowSkipException, BaseOperator
-
-from airflow_provider_closers.errors import ClosersConfigError, PushFailedError, TooManyDeletesError
-from airflow_provider_closers.hooks.closers import ClosersHook
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from airflow_provider_closers.push.checkpoint import FileCheckpoint
-    from airflow_provider_closers.push.rejects import RejectsFile
-    from airflow_provider_closers.push.report import PushReport
-    from airflow_provider_closers.suppression import SuppressionList
-
-#: The Airflow Variable that holds the key of the suppression list's hashes. Its name ends so that
-#: Airflow masks it.
-SUPPRESSION_SECRET_VARIABLE = "closers_suppression_secret"  # noqa: S105 - a name, not a secret
-
-_WHAT_A_LIST_MAY_BE = "it must be the path of a file, or a mapping of 'conn_id' and 'sql'"
+from airflow_provider_closers.operators.push import PushOperator
 
 
-class _PushOperator(BaseOperator):
-    """
-    Pushes the records that upstream tasks produced; what the three operators share.
+class _ProspectOperator(PushOperator):
+    """Pushes records that it is given; what the three operators share."""
 
-    The task pushes every record it can, and then fails if more than ``max_rejects`` were rejected.
-    Its XCom (``return_value``, also when it fails) is the report: ``operation``, ``preview``,
-    ``total``, one count per outcome, ``withheld_flags``, ``requests``, ``retries``, ``seconds``,
-    ``rejects`` (the first 20, emails masked) and ``rejects_path``.
-    """
+    template_fields: Sequence[str] = ("prospects", *PushOperator.template_fields)
 
-    operation: str
-
-    template_fields: Sequence[str] = (
-        "prospects",
-        "closers_conn_id",
-        "rejects_path",
-        "checkpoint_path",
-        "suppression_list",
-    )
-    ui_color = "#e6f4ef"
-
-    def __init__(
-        self,
-        *,
-        prospects: Any,
-        closers_conn_id: str = ClosersHook.default_conn_name,
-        field_map: Mapping[str, str] | None = None,
-        other_attributes: str | Iterable[str] = (),
-        reset_flags: str | Iterable[str] = (),
-        suppression_list: str | Mapping[str, str] | None = None,
-        max_rejects: float = 0,
-        checkpoint_path: str | None = None,
-        rejects_path: str | None = None,
-        on_empty: str = "success",
-        preview: bool = False,
-        **kwargs: Any,
-    ) -> None:
+    def __init__(self, *, prospects: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.prospects = prospects
-        self.closers_conn_id = closers_conn_id
-        self.field_map = field_map
-        self.other_attributes = other_attributes
-        self.reset_flags = reset_flags
-        self.suppression_list = suppression_list
-        self.max_rejects = max_rejects
-        self.checkpoint_path = checkpoint_path
-        self.rejects_path = rejects_path
-        self.on_empty = on_empty
-        self.preview = preview
-
-    def execute(self, context: Any) -> dict[str, Any]:
-        """
-        Push, report, and fail if the user's limits say so.
-
-        :return: The report, as the task's XCom.
-        :raises ClosersConfigError: The connection or a parameter is unusable; nothing was sent.
-        :raises PushFailedError: More rejects than allowed, or no records and ``on_empty="fail"``.
-        :raises ClosersError: What stopped the push before its end, one of its family.
-        """
-        self._check_limits()
-        checkpoint = self._checkpoint(context)
-        with self._rejects_file(context, checkpoint) as rejects:
-            report = self.hook.push(
-                self.operation,
-                self._records(),
-                field_map=self.field_map,
-                other_attributes=self.other_attributes,
-                reset_flags=self.reset_flags,
-                suppression=self._suppression(),
-                preview=self.preview,
-                on_reject=rejects,
-                checkpoint=checkpoint,
-                **self._push_arguments(),
-            )
-        if rejects is not None and rejects.is_written:
-            report.rejects_path = rejects.path
-        return self._conclude(report, context)
-
-    @property
-    def hook(self) -> ClosersHook:
-        """The hook on this operator's connection."""
-        return ClosersHook(self.closers_conn_id)
-
-    def _push_arguments(self) -> dict[str, Any]:
-        """Return what this operation alone passes to the push."""
-        raise NotImplementedError
 
     def _records(self) -> Iterable[Any]:
         from airflow_provider_closers.push.source import records_of
 
         return records_of(self.prospects, self.operation)
 
-    def _check_limits(self) -> None:
-        limit = self.max_rejects
-        if isinstance(limit, bool) or not isinstance(limit, int | float) or not limit >= 0:
-            raise ClosersConfigError(f"max_rejects is {limit!r}; it must be a count, or a fraction below 1.")
-        if isinstance(limit, float) and limit >= 1:
-            raise ClosersConfigError(
-                f"max_rejects is {limit!r}; a fraction must be below 1, a count must be an int."
-            )
-        if self.on_empty not in ("success", "skip", "fail"):
-            raise ClosersConfigError(f"on_empty is {self.on_empty!r}; it must be success, skip or fail.")
 
-    def _rejects_file(
-        self, context: Any, checkpoint: FileCheckpoint | None
-    ) -> AbstractContextManager[RejectsFile | None]:
-        if not self.rejects_path or self.preview:
-            return nullcontext()  # A preview must not replace what the last push left to be mended.
-        from airflow_provider_closers.push.checkpoint import is_usable
-        from airflow_provider_closers.push.rejects import RejectsFile
-
-        is_resumed = checkpoint is not None and is_usable(checkpoint.load(), self.operation)
-        return RejectsFile(_path_of_instance(self.rejects_path, context), keep=is_resumed)
-
-    def _checkpoint(self, context: Any) -> FileCheckpoint | None:
-        if not self.checkpoint_path:
-            return None
-        from airflow_provider_closers.push.checkpoint import FileCheckpoint
-
-        return FileCheckpoint(_path_of_instance(self.checkpoint_path, context))
-
-    def _suppression(self) -> SuppressionList | None:
-        if not self.suppression_list:
-            return None
-        from airflow_provider_closers.suppression import SuppressionList
-
-        if not isinstance(self.suppression_list, str | Mapping):
-            raise ClosersConfigError(
-                f"suppression_list is of type {type(self.suppression_list).__name__}; {_WHAT_A_LIST_MAY_BE}."
-            )
-        if isinstance(self.suppression_list, Mapping):
-            return SuppressionList(self._query(self.suppression_list), name="of the query")
-        return SuppressionList.from_file(
-            _storage_path(self.suppression_list),
-            secret=_suppression_secret(),
-            create=self.operation == "delete",
-        )
-
-    @staticmethod
-    def _query(query: Mapping[str, str]) -> Iterator[str]:
-        if set(query) != {"conn_id", "sql"}:
-            raise ClosersConfigError(f"suppression_list has other keys; {_WHAT_A_LIST_MAY_BE}.")
-        rows = ClosersHook.get_hook(query["conn_id"]).get_records(query["sql"])
-        return (str(row[0]) for row in rows if row[0] is not None)
-
-    def _conclude(self, report: PushReport, context: Any) -> dict[str, Any]:
-        """Turn the report into the task's end."""
-        for reject in report.rejects:
-            small = reject.as_dict()
-            self.log.warning("Rejected record %s (%s): %s", small["index"], small["email"], small["reason"])
-        if report.rejected > len(report.rejects):
-            self.log.warning("... and %d more.", report.rejected - len(report.rejects))
-        if report.withheld_flags:
-            self.log.info(
-                "Status flags that were False and not sent: %d; name a flag in reset_flags to reset it.",
-                report.withheld_flags,
-            )
-        if failure := self._failure(report):
-            # A failed task has no return value; who reads its report should find it all the same.
-            if (ti := context.get("ti")) and self.do_xcom_push:
-                ti.xcom_push(key="return_value", value=report.as_dict())
-            raise failure
-        if report.total == 0 and self.on_empty == "skip":
-            raise AirflowSkipException("There are no prospects to push (on_empty='skip').")
-        return report.as_dict()
-
-    def _failure(self, report: PushReport) -> Exception | None:
-        if report.error is not None:
-            return report.error
-        if report.total == 0 and self.on_empty == "fail" and not self.preview:
-            return PushFailedError("There are no prospects to push (on_empty='fail').", report)
-        share = (
-            report.rejected / report.total if 0 < self.max_rejects < 1 and report.total else report.rejected
-        )
-        if share > self.max_rejects and not self.preview:
-            first = f" The first: {report.rejects[0].reason.rstrip('.')}." if report.rejects else ""
-            where = f" All are in {report.rejects_path}." if report.rejects_path else ""
-            return PushFailedError(
-                f"{report.rejected} of {report.total} records were rejected, max_rejects={self.max_rejects}; "
-                f"the others were pushed.{first}{where}",
-                report,
-            )
-        return None
-
-
-class CreateProspectOperator(_PushOperator):
+class CreateProspectOperator(_ProspectOperator):
     """
     Adds prospects to Closers. A second run is harmless: who is there already is skipped.
+
+    Takes the parameters of :class:`~airflow_provider_closers.operators.push.PushOperator` that
+    concern creating, and these:
 
     :param prospects: One record or any iterable of them (templated).
     :param if_exists: What to do about a prospect that is there already: ``skip`` it (default),
         ``update`` it, or ``fail`` the record.
-    :param closers_conn_id: The connection's id (templated).
-    :param field_map: Renames: the record's key to a field, or to a name in ``other_attributes``.
-    :param other_attributes: Keys that go into ``otherAttribute``, or ``"*"`` for every key that is
-        no field.
-    :param reset_flags: Status flags whose ``False`` is sent, too.
-    :param suppression_list: Addresses never to send: a file on any ObjectStoragePath, or a query as
-        ``{"conn_id": ..., "sql": ...}`` (templated).
-    :param max_rejects: How many rejects the task bears: a count, or a fraction below 1.
-    :param checkpoint_path: A file on any ObjectStoragePath in which the push keeps how far it got,
-        so that a retry goes on from there (templated); a mapped task adds its map index to the name.
-    :param rejects_path: A file on any ObjectStoragePath for the full rejects, as JSON Lines
-        (templated); a mapped task adds its map index to the name.
-    :param on_empty: The task's end where there are no records: ``success``, ``skip`` or ``fail``.
-    :param preview: Read, check and count everything, and send nothing.
     """
 
-    operation = "create"
-
     def __init__(self, *, prospects: Any, if_exists: str = "skip", **kwargs: Any) -> None:
-        super().__init__(prospects=prospects, **kwargs)
-        self.if_exists = if_exists
-
-    def _push_arguments(self) -> dict[str, Any]:
-        return {"if_exists": self.if_exists}
+        super().__init__(operation="create", prospects=prospects, if_exists=if_exists, **kwargs)
 
 
-class UpdateProspectOperator(_PushOperator):
+class UpdateProspectOperator(_ProspectOperator):
     """
     Changes the given fields of prospects; what is absent or ``None`` in a record is left alone.
 
-    Takes every parameter of :class:`CreateProspectOperator` but ``if_exists``.
+    Takes the parameters of :class:`~airflow_provider_closers.operators.push.PushOperator` that
+    concern updating, and these:
 
     :param prospects: One record or any iterable of them (templated).
     :param if_missing: What to do where no prospect has the email: ``fail`` the record (default),
         ``skip`` it, or ``create`` the prospect.
     """
 
-    operation = "update"
-
     def __init__(self, *, prospects: Any, if_missing: str = "fail", **kwargs: Any) -> None:
-        super().__init__(prospects=prospects, **kwargs)
-        self.if_missing = if_missing
-
-    def _push_arguments(self) -> dict[str, Any]:
-        return {"if_missing": self.if_missing}
+        super().__init__(operation="update", prospects=prospects, if_missing=if_missing, **kwargs)
 
 
-class DeleteProspectOperator(_PushOperator):
+class DeleteProspectOperator(_ProspectOperator):
     """
     Removes prospects from the account and from every campaign, for good.
 
-    Takes every parameter of :class:`CreateProspectOperator` but ``if_exists``. With a
-    ``suppression_list`` (a file), the addresses are added to it as keyed hashes before they are
-    erased, so that no later push brings them back; the hashes' key is the Airflow Variable
-    ``closers_suppression_secret``.
+    Takes the parameters of :class:`~airflow_provider_closers.operators.push.PushOperator` that
+    concern deleting, and these:
 
     :param prospects: One email or record, or any iterable of them (templated).
     :param if_missing: What to do where no prospect has the email: ``skip`` it (default), or ``fail``
@@ -282,69 +69,13 @@ class DeleteProspectOperator(_PushOperator):
         request.
     """
 
-    operation = "delete"
-
     def __init__(
         self, *, prospects: Any, if_missing: str = "skip", max_deletes: int = 100, **kwargs: Any
     ) -> None:
-        super().__init__(prospects=prospects, **kwargs)
-        self.if_missing = if_missing
-        self.max_deletes = max_deletes
-
-    def _push_arguments(self) -> dict[str, Any]:
-        return {"if_missing": self.if_missing}
-
-    def _check_limits(self) -> None:
-        super()._check_limits()
-        limit = self.max_deletes
-        if isinstance(limit, bool) or not isinstance(limit, int) or limit < 0:
-            raise ClosersConfigError(f"max_deletes is {limit!r}; it must be a count of records.")
-
-    def _records(self) -> Iterable[Any]:
-        """Return the records if they are few enough, reading no more of them than that takes."""
-        records = super()._records()
-        if isinstance(records, Sized):
-            if len(records) > self.max_deletes:
-                self._refuse(f"{len(records)} records")
-            return records
-        remaining = iter(records)
-        head = list(islice(remaining, self.max_deletes + 1))
-        if len(head) <= self.max_deletes:
-            return head
-        self._refuse(f"more than {self.max_deletes} records")
-        return chain(head, remaining)
-
-    def _refuse(self, how_many: str) -> None:
-        message = (
-            f"There are {how_many} to delete, and max_deletes is {self.max_deletes}. Deletion can't be "
-            "undone: look at the input, then set max_deletes to the number you expect. Nothing was deleted."
+        super().__init__(
+            operation="delete",
+            prospects=prospects,
+            if_missing=if_missing,
+            max_deletes=max_deletes,
+            **kwargs,
         )
-        if not self.preview:
-            raise TooManyDeletesError(message)
-        self.log.warning("%s", message)
-
-
-def _storage_path(path: str) -> Path:
-    from airflow.providers.common.compat.sdk import ObjectStoragePath
-
-    try:
-        # It has pathlib's interface, though not its class.
-        return ObjectStoragePath(path)  # type: ignore[return-value]
-    except (ValueError, TypeError, ImportError) as e:
-        raise ClosersConfigError(f"{path!r} is no path that Airflow's ObjectStoragePath takes ({e}).") from e
-
-
-def _path_of_instance(path: str, context: Any) -> Path:
-    """Return a task's path, or for a mapped one each instance's: they share the parameter, not the file."""
-    whole = _storage_path(path)
-    map_index = getattr(context.get("ti"), "map_index", -1)
-    if not isinstance(map_index, int) or map_index < 0:
-        return whole
-    return whole.with_name(f"{whole.stem}-{map_index}{whole.suffix}")
-
-
-def _suppression_secret() -> str | None:
-    from airflow.providers.common.compat.sdk import Variable
-
-    secret: str | None = Variable.get(SUPPRESSION_SECRET_VARIABLE, None)
-    return secret

@@ -7,13 +7,12 @@ tried again, and how fast, is not its business.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Generator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from airflow_provider_closers.answer import Answer, Verdict
-from airflow_provider_closers.errors import ClosersConfigError
+from airflow_provider_closers.choices import check_choice
 from airflow_provider_closers.prospect import Prospect
 from airflow_provider_closers.push.report import Outcome
 
@@ -79,12 +78,12 @@ class Route:
     _familiarity: Familiarity = field(default_factory=Familiarity, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        _check("operation", self.operation, OPERATIONS)
+        check_choice("operation", self.operation, OPERATIONS)
         if self.if_exists is not None:
-            _check("if_exists", self.if_exists, ("skip", "update", "fail"))
+            check_choice("if_exists", self.if_exists, ("skip", "update", "fail"))
         if self.if_missing is not None:
             allowed = ("skip", "fail") if self.operation == "delete" else ("fail", "skip", "create")
-            _check("if_missing", self.if_missing, allowed)
+            check_choice("if_missing", self.if_missing, allowed)
 
     def start(self, prospect: Prospect) -> Journey:
         """Return the journey of one record."""
@@ -97,14 +96,6 @@ class Route:
                 return _update(prospect, self.if_missing or "fail")
             case _:
                 return _delete(prospect, self.if_missing or "skip")
-
-
-def _check(parameter: str, value: Any, allowed: tuple[str, ...]) -> None:
-    if value in allowed:
-        return
-    nearest = difflib.get_close_matches(str(value), allowed, n=1)
-    hint = f" (did you mean {nearest[0]!r}?)" if nearest else ""
-    raise ClosersConfigError(f"{parameter} is {value!r}; it must be one of {', '.join(allowed)}{hint}.")
 
 
 def _create(prospect: Prospect, if_exists: str) -> Journey:

@@ -335,7 +335,7 @@ def test_an_unusable_max_deletes_is_refused(sandbox, limit):
         (
             UpdateProspectOperator,
             {"if_missing": None, "on_empty": "ok"},
-            "on_empty is 'ok'; it must be success",
+            "on_empty is 'ok'; it must be one of success",
         ),
         (DeleteProspectOperator, {"if_missing": "create"}, "if_missing is 'create'"),
         (CreateProspectOperator, {"reset_flags": ["email"]}, "reset_flags names 'email'"),
@@ -621,3 +621,42 @@ def test_an_operator_can_be_mapped_over_chunks(operator):
 def test_an_unknown_parameter_is_refused_when_the_dag_is_parsed(operator):
     with pytest.raises((TypeError, Exception), match="max_reject"):
         operator(task_id="push", prospects=[], max_reject=3)
+
+
+# -- transform
+
+
+def test_a_transform_drops_changes_and_refuses_records(sandbox):
+    def transform(record: dict[str, Any]) -> dict[str, Any] | None:
+        if record["mail"].endswith("@example.com"):
+            return None
+        return {"email": record["mail"], "first_name": record["name"].split()[0]}
+
+    report = run(
+        CreateProspectOperator,
+        [
+            {"mail": "jane@acme.io", "name": "Jane Doe"},
+            {"mail": "test@example.com", "name": "Test"},
+            {"mail": "joe@acme.io"},
+        ],
+        transform=transform,
+        max_rejects=1,
+    )
+
+    assert nonzero(report) == {"created": 1, "filtered": 1, "rejected": 1}
+    assert report["rejects"][0]["reason"].startswith("transform raised KeyError: the record has no 'name'")
+    assert sandbox.prospect("jane@acme.io")["firstName"] == "Jane"
+
+
+def test_a_rejects_file_holds_records_as_they_were_before_the_transform(tmp_path):
+    rejects = tmp_path / "rejects.jsonl"
+
+    run(
+        CreateProspectOperator,
+        [{"mail": "jane@acme"}],
+        transform=lambda record: {"email": record["mail"]},
+        max_rejects=1,
+        rejects_path=str(rejects),
+    )
+
+    assert json.loads(rejects.read_text())["record"] == {"mail": "jane@acme"}

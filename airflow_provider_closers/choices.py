@@ -1,0 +1,23 @@
+"""Arguments that are one of a few words."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from typing import Any
+
+from airflow_provider_closers.errors import ClosersConfigError
+
+
+def check_choice(parameter: str, value: Any, allowed: Sequence[str]) -> None:
+    """
+    Check that an argument is one of the words that it may be.
+
+    :param parameter: Its name, for the message.
+    :raises ClosersConfigError: It is not; names what is allowed, and the nearest of it.
+    """
+    if value in allowed:
+        return
+    nearest = difflib.get_close_matches(str(value), allowed, n=1)
+    hint = f" (did you mean {nearest[0]!r}?)" if nearest else ""
+    raise ClosersConfigError(f"{parameter} is {value!r}; it must be one of {', '.join(allowed)}{hint}.")
