@@ -43,7 +43,7 @@ class Caller:
                 self._pacer.note(answer, sent_at, time.monotonic())
             if final:
                 return final
-            if answer.retry_after is None:
+            if not answer.retry_after:  # Zero asks for nothing that the pacer could see to.
                 time.sleep(backoff(tries.count))
 
     def _wait_for_a_moment(self) -> float:

@@ -12,6 +12,8 @@ NO_USE = frozenset({Verdict.UNAVAILABLE, Verdict.RATE_LIMITED, Verdict.NOT_THE_A
 _FEWEST_ANSWERS = 5
 _FIRST_PAUSE = 0.5
 _LONGEST_PAUSE = 5.0
+# A longer wait that the API asks for starts an outage anew: it must cost a try, or that might never end.
+_LONGEST_FREE_WAIT = LONGEST_BACKOFF / 2
 
 
 class OutageWatch:
@@ -22,6 +24,9 @@ class OutageWatch:
     by one request at a time, ever more rarely, until an answer is of use again. That spares the API, and the
     records' tries: a short outage makes no rejects.
 
+    All that is no sign of an outage where only one email's records were asked (see
+    :attr:`may_be_one_email`): the API may fail at these alone.
+
     :param outage_seconds: After so long without a useful answer it is an outage.
     :param window: Requests in flight at once, at most.
     """
@@ -31,14 +36,17 @@ class OutageWatch:
         self._answers_until_dark = max(window, _FEWEST_ANSWERS)
         self._useless_in_a_row = 0
         self._since = self._noted_at = 0.0
+        self._email = ""
+        self._may_be_one_email = False
         self._excused = self._excused_until = 0.0
         self._pause = _FIRST_PAUSE
         self._next_probe = 0.0
 
-    def note(self, answer: Answer, sent_at: float, now: float) -> None:
+    def note(self, answer: Answer, email: str, sent_at: float, now: float) -> None:
         """
         Note an answer.
 
+        :param email: Whom its request was about.
         :param sent_at: When its request left.
         :param now: When it came.
         """
@@ -49,6 +57,8 @@ class OutageWatch:
             # Not since the last useful answer: a source may have had nothing to send for long.
             self._since, self._excused = now, 0.0
             self._next_probe, self._pause = 0.0, _FIRST_PAUSE
+            self._email, self._may_be_one_email = email, True
+        self._may_be_one_email &= email == self._email and _may_be_the_record_s_fault(answer)
         self._useless_in_a_row += 1
         self._noted_at = now
         if answer.retry_after is not None:
@@ -61,6 +71,16 @@ class OutageWatch:
     def is_dark(self) -> bool:
         """Whether nothing across the window was of use lately."""
         return self._useless_in_a_row >= self._answers_until_dark
+
+    @property
+    def may_be_one_email(self) -> bool:
+        """Whether the useless answers in a row all are to one email's records, and may be due to them."""
+        return self._may_be_one_email
+
+    def costs_no_try(self, answer: Answer) -> bool:
+        """Tell whether an answer speaks of an API that is dark, and not of the record that asked it."""
+        is_wait_short = (answer.retry_after or 0.0) <= _LONGEST_FREE_WAIT
+        return answer.verdict.is_transient and is_wait_short and self.is_dark and not self._may_be_one_email
 
     def next_probe(self, in_flight: int) -> float:
         """Return when a dark API may be asked again: never while an answer is awaited."""
@@ -75,3 +95,8 @@ class OutageWatch:
         """Note a wait that the API asked for: it is no sign of an outage, unless it asks for ever."""
         self._excused += max(until - max(now, self._excused_until), 0.0)
         self._excused_until = max(until, self._excused_until)
+
+
+def _may_be_the_record_s_fault(answer: Answer) -> bool:
+    """Tell whether the API may fail at this record alone: it got there, and was not held off."""
+    return answer.verdict is Verdict.UNAVAILABLE and (answer.status is not None or answer.may_have_worked)

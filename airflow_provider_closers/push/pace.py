@@ -174,7 +174,7 @@ class Pacer:
         if sent_at > self._cut_at:
             self._cut(sent_at, now, retry_after or 0.0)
         elif sent_at <= self._cut_for:
-            self._limit_to(max(self._ceiling - 1, 1.0))
+            self._limit_to(min(self._ceiling, max(self._ceiling - 1, 1.0)))
 
     def hold_back(self, until: float) -> None:
         """Let nothing leave before."""

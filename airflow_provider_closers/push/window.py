@@ -131,6 +131,8 @@ class Window:
         self._settled: deque[Entry] = deque()
         # Without a useful answer since the last that got one: rejects, unless it is an outage.
         self._given_up: list[Entry] = []
+        self._first_lane: str | None = None
+        self._has_one_lane = True  # since its beginning
         self._is_last_in = False
         self._is_stopped = False
 
@@ -170,6 +172,8 @@ class Window:
         with self._lock:
             if self._is_stopped:
                 return
+            self._first_lane = self._first_lane or entry.lane
+            self._has_one_lane &= entry.lane == self._first_lane
             if entry.lane in self._lanes:
                 self._wait_in_lane(entry)
             else:
@@ -193,7 +197,6 @@ class Window:
         """Note that no more records are to come."""
         with self._lock:
             self._is_last_in = True
-            self._work.notify()
 
     def stop(self, error: ClosersError | None = None) -> None:
         """Send nothing more; records that wait are dropped, unsettled."""
@@ -273,8 +276,8 @@ class Window:
 
     @property
     def _is_dark(self) -> bool:
-        # The last records of a push use up their tries: nobody comes after them whom it would spare.
-        return self._outage.is_dark and not (self._is_last_in and not self._ready)
+        # One email's records go on by themselves: whether it is their fault shows when another is asked.
+        return self._outage.is_dark and not (self._outage.may_be_one_email and len(self._lanes) == 1)
 
     def _leave(self, now: float) -> Entry:
         # A retry goes first, so that the oldest are settled first; a dark API is asked by those who
@@ -336,16 +339,18 @@ class Window:
         self._learn_from(entry, answer, now)
         final = entry.tries.final(answer)
         entry.is_doubtful = entry.has_worked or entry.tries.may_find_own_effect
-        if final is not None:
+        if final is not None and not self._outage.costs_no_try(answer):
             return self._advance(entry, final)
         if not self._is_stopped:
-            at = now if answer.retry_after is not None else now + backoff(entry.tries.count)
+            # The pacer sees to a wait that was asked for; zero asks for none.
+            tries = min(entry.tries.count, self._max_attempts)
+            at = now if answer.retry_after else now + backoff(tries)
             heapq.heappush(self._delayed, (at, next(self._tie_break), entry))
         return None
 
     def _learn_from(self, entry: Entry, answer: Answer, now: float) -> None:
         """Take from an answer what concerns the requests that follow."""
-        self._outage.note(answer, entry.sent_at, now)
+        self._outage.note(answer, entry.lane, entry.sent_at, now)
         self.throttled += answer.verdict is Verdict.RATE_LIMITED
         if answer.verdict is Verdict.UNAUTHORIZED or asks_too_much(answer, LONGEST_WAIT):
             return self._stop(error_from(entry.request.method, answer))
@@ -353,9 +358,14 @@ class Window:
         if answer.verdict not in NO_USE:
             self._budget.earn()
             self._settle_given_up()
-        elif self._outage.is_outage(now):
+        elif self._is_outage(now):
             self._stop(error_from(entry.request.method, answer))
         return None
+
+    def _is_outage(self, now: float) -> bool:
+        # A push of one email has no other to ask.
+        is_general = not self._outage.may_be_one_email or (self._has_one_lane and self._is_last_in)
+        return is_general and self._outage.is_outage(now)
 
     def _advance(self, entry: Entry, answer: Answer) -> None:
         """Take a record on to its next request, or settle it."""

@@ -187,6 +187,14 @@ def test_a_short_retry_after_is_waited_for_in_place_of_the_backoff(new_caller, w
 
 
 @pytest.mark.parametrize("status", [429, 503])
+def test_a_retry_after_of_no_seconds_is_a_backoff(new_caller, world, status):
+    caller = new_caller(*[wait(0.0, status)] * 3, OK, max_attempts=4)
+
+    assert caller.call(POST) == OK
+    assert world.sent[-1][1] >= 1000.0 + 1 + 2 + 3
+
+
+@pytest.mark.parametrize("status", [429, 503])
 def test_a_short_retry_after_holds_the_next_request_too(new_caller, world, status):
     caller = new_caller(wait(4.0, status), OK, max_attempts=1)
 

@@ -19,10 +19,10 @@ def watch(window: int = 1) -> OutageWatch:
     return OutageWatch(OUTAGE_SECONDS, window)
 
 
-def note(watch: OutageWatch, answer: Answer, *moments: float) -> None:
+def note(watch: OutageWatch, answer: Answer, *moments: float, email: str = "jane@acme.io") -> None:
     """Note an answer again and again, at so many seconds after the start."""
     for moment in moments:
-        watch.note(answer, START + moment, START + moment)
+        watch.note(answer, email, START + moment, START + moment)
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def pauses(watched: OutageWatch, count: int) -> list[float]:
         probe_at = watched.next_probe(0)
         waited.append(probe_at - now)
         now = probe_at + 0.25  # until it is answered
-        watched.note(DOWN, probe_at, now)
+        watched.note(DOWN, "jane@acme.io", probe_at, now)
     return waited
 
 
@@ -235,3 +235,77 @@ def test_who_is_always_told_to_wait_a_second_is_told_so_for_six_minutes_at_most(
 
     note(watched, told, *range(360, 365))
     assert watched.is_outage(START + 364)
+
+
+# -- one email, or the API
+
+LOST = Answer(Verdict.UNAVAILABLE, may_have_worked=True)
+NO_CONNECTION = Answer(Verdict.UNAVAILABLE)
+SLOW_DOWN = Answer(Verdict.RATE_LIMITED, 429)
+NOT_THE_API = Answer(Verdict.NOT_THE_API, 302)
+
+
+@pytest.mark.parametrize(
+    ("answer", "may_be_one"),
+    [
+        pytest.param(DOWN, True, id="5xx"),
+        pytest.param(LOST, True, id="a lost answer"),
+        pytest.param(NO_CONNECTION, False, id="no connection: nobody's record got there"),
+        pytest.param(SLOW_DOWN, False, id="429"),
+        pytest.param(NOT_THE_API, False, id="not the API"),
+    ],
+)
+def test_one_email_s_records_may_be_at_fault_where_the_api_got_them(answer, may_be_one):
+    watched = watch()
+
+    note(watched, answer, 1, 2, 3, 4, 5)
+
+    assert watched.may_be_one_email is may_be_one
+
+
+@pytest.mark.parametrize(
+    ("useful_from", "may_be_one"),
+    [("bob@acme.io", True), (None, False)],
+    ids=["others do well", "nor others"],
+)
+def test_the_api_is_at_fault_where_two_emails_got_no_useful_answer(useful_from, may_be_one):
+    watched = watch()
+
+    note(watched, DOWN, 1, 2, email="bob@acme.io")
+    if useful_from:
+        note(watched, OK, 3, email=useful_from)
+    note(watched, DOWN, 4, 5, 6, 7, 8, email="jane@acme.io")
+
+    assert watched.may_be_one_email is may_be_one
+
+
+@pytest.mark.parametrize(
+    ("answer", "is_free"),
+    [
+        pytest.param(DOWN, True, id="5xx"),
+        pytest.param(NO_CONNECTION, True, id="no connection"),
+        pytest.param(SLOW_DOWN, True, id="429"),
+        pytest.param(Answer(Verdict.UNAVAILABLE, 503, retry_after=30.0), True, id="a short wait"),
+        pytest.param(Answer(Verdict.UNAVAILABLE, 503, retry_after=31.0), False, id="waits without end"),
+        pytest.param(NOT_THE_API, False, id="not the API, which asking again does not change"),
+        pytest.param(OK, False, id="of use"),
+    ],
+)
+def test_in_the_dark_an_answer_of_no_use_costs_no_try(answer, is_free):
+    watched = watch()
+    note(watched, DOWN, 1, 2, 3, email="bob@acme.io")
+    note(watched, DOWN, 4, email="jane@acme.io")
+    assert not watched.costs_no_try(answer)
+
+    note(watched, DOWN, 5, email="jane@acme.io")
+
+    assert watched.costs_no_try(answer) is is_free
+
+
+def test_where_it_may_be_one_email_s_fault_each_answer_costs_a_try():
+    watched = watch()
+
+    note(watched, DOWN, 1, 2, 3, 4, 5)
+
+    assert watched.is_dark
+    assert not watched.costs_no_try(DOWN)

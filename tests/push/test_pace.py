@@ -365,6 +365,19 @@ def test_what_left_before_the_cut_says_nothing_about_the_rate_since():
     assert (pacer.rate, pacer.next_moment()) == (rate, moment)
 
 
+def test_a_429_that_comes_late_never_raises_a_low_rate():
+    pacer, now = limited()
+    while pacer.rate > 0.2:
+        now = pacer.next_moment()
+        pacer.leave(now)
+        pacer.throttled(now, now, None)
+    low = pacer.rate
+
+    pacer.throttled(now - 0.001, now, None)
+
+    assert pacer.rate <= low
+
+
 def test_after_the_cut_a_second_holds_no_more_than_the_new_rate():
     pacer, now = limited(50)
 

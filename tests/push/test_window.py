@@ -894,31 +894,138 @@ def test_a_pause_between_probes_is_waited_for(pushing, monkeypatch):
     assert push.client.sent_at[5] - push.client.sent_at[4] >= 0.05
 
 
-def test_the_last_records_of_a_push_use_up_their_tries(pushing, monkeypatch):
-    """Nobody comes after them whom it would spare; they would wait for probes that nobody needs."""
-    monkeypatch.setattr(outage, "_FIRST_PAUSE", 1e6)
-    push = pushing(max_concurrency=2, max_attempts=7)
+@pytest.mark.parametrize("useless", [DOWN, LOST, SLOW_DOWN], ids=["down", "lost", "slow down"])
+def test_the_last_records_of_a_push_outlast_an_outage_that_is_over_in_time(pushing, no_pauses, useless):
+    push = pushing(max_concurrency=2, max_attempts=3)
     push.add("a", "b")
+    push.window.last_is_in()
 
     push.client.request(1)
+    push.answer(*[useless] * 20)
+    assert push.outcomes() == {}
+    push.answer(OK, OK, at=20)
+
+    assert push.finish() == {"a": "created", "b": "created"}
+    assert max(entry.attempts for entry in push.settled) > 3
+
+
+def test_the_last_records_of_a_push_stay_unsettled_where_the_outage_lasts(pushing, no_pauses):
+    push = pushing(max_concurrency=2, max_attempts=3)
+    push.add("a", "b")
     push.window.last_is_in()
-    push.answer(*[DOWN] * 14)
 
-    assert push.finish() == {"a": "rejected", "b": "rejected"}
+    push.client.request(1)
+    push.answer(*[DOWN] * 20)
+    push.window._outage._outage_seconds = 0.0
+    push.answer(DOWN, at=20)
+
+    assert push.stop() == {}
+    assert isinstance(push.window.error, ClosersUnavailableError)
 
 
-def test_that_the_last_is_in_wakes_those_who_wait_for_a_probe(pushing, monkeypatch):
+def test_a_blip_rejects_those_who_had_one_try_and_stops_nothing(pushing, no_pauses):
+    push = pushing(max_attempts=1)
+    push.add(*(f"p{number}" for number in range(30)))
+
+    push.answer(*[DOWN] * 20)  # from the fifth on it is dark
+    push.answer(*[OK] * 26, at=20)
+
+    assert Counter(push.finish().values()) == {"rejected": 4, "created": 26}
+    assert push.window.error is None
+
+
+def test_a_record_that_was_asked_often_in_the_dark_is_given_up_in_the_light(pushing, no_pauses):
+    push = pushing(max_concurrency=2, max_attempts=3)
+    push.add("a", "b")
+    push.client.request(1)
+    push.answer(*[DOWN] * 20)
+
+    push.answer(OK, DOWN, at=20)
+    outcomes = push.finish()
+
+    assert sorted(outcomes.values()) == ["created", "rejected"]
+    assert len(push.client.sent) == 22
+
+
+def test_a_wait_of_no_seconds_is_a_backoff(pushing, backoff):
+    push = pushing()
+
+    push.add("a")
+    push.answer(
+        Answer(Verdict.UNAVAILABLE, 503, retry_after=0.0), Answer(Verdict.RATE_LIMITED, retry_after=0.0)
+    )
+    push.answer(Answer(Verdict.UNAVAILABLE, 503, retry_after=0.1), OK, at=2)
+
+    assert backoff.asked == [1, 2]
+    assert push.finish() == {"a": "created"}
+
+
+# -- one email that the API fails at
+
+
+@pytest.mark.parametrize("max_attempts", [1, 3])
+def test_what_fails_at_one_email_is_no_outage(pushing, max_attempts):
+    push = pushing(max_attempts=max_attempts, outage_seconds=0.0)
+    push.add("good")
+    push.answer(OK)
+
+    push.add(*["hot"] * 12)
+    push.answer(*[DOWN] * 12 * max_attempts, at=1)
+    push.add("better")
+    push.window.last_is_in()
+    push.answer(OK, at=1 + 12 * max_attempts)
+
+    assert push.finish() == {"good": "created", "hot": "rejected", "better": "created"}
+    assert Counter(entry.outcome.value for entry in push.settled) == {"rejected": 12, "created": 2}
+    assert push.window.error is None
+
+
+def test_one_email_s_records_wait_for_no_probe(pushing, monkeypatch):
     monkeypatch.setattr(outage, "_FIRST_PAUSE", 1e6)
     push = pushing(max_attempts=7)
-    push.add("a")
+    push.add("a", "A")
+
+    push.answer(*[DOWN] * 14)
+
+    push.finish()
+    assert [entry.outcome.value for entry in push.settled] == ["rejected", "rejected"]
+
+
+def test_where_one_email_gets_no_useful_answer_another_is_asked(pushing, no_pauses):
+    push = pushing(max_attempts=100)
+    push.add(*["hot"] * 20)
+    push.answer(*[DOWN] * 10)
+
+    push.client.request(10)
+    push.add("good")
+    push.answer(DOWN, at=10)
+
+    assert push.client.request(11) == ("POST", "good")
+
+
+@pytest.mark.parametrize("is_last_in", [True, False])
+def test_a_push_of_one_email_stops_for_an_outage_as_any(pushing, is_last_in):
+    """Until all are in, another email may follow, of which more is heard."""
+    push = pushing(max_attempts=100, outage_seconds=0.0)
+    push.add(*["jane"] * 3)
+    if is_last_in:
+        push.window.last_is_in()
+
     push.answer(*[DOWN] * 5)
-    with push.window._lock:
-        assert push.window.in_flight == 0
 
-    push.window.last_is_in()
+    assert push.window.is_stopped is is_last_in
+    assert push.stop() == {}
 
-    push.answer(OK, at=5)
-    assert push.finish() == {"a": "created"}
+
+def test_where_nobody_can_connect_one_email_is_as_good_as_any(pushing):
+    push = pushing(max_attempts=100, outage_seconds=0.0)
+    push.add("good")
+    push.answer(OK)
+
+    push.add("jane")
+    push.answer(*[Answer(Verdict.UNAVAILABLE)] * 5, at=1)
+
+    assert push.window.is_stopped
 
 
 # -- those who got no useful answer
@@ -998,7 +1105,7 @@ def test_a_useful_answer_in_between_starts_the_row_anew(pushing, no_pauses):
     push.add(*(f"p{number}" for number in range(40)))
 
     for first in (0, 10, 20, 30):
-        push.answer(*[DOWN] * 9, OK, at=first)
+        push.answer(*[NOT_THE_API] * 9, OK, at=first)
 
     assert Counter(push.finish().values()) == {"rejected": 36, "created": 4}
     assert push.window.error is None
@@ -1043,10 +1150,10 @@ def test_a_record_whose_requests_always_raise_becomes_a_reject(pushing, caplog):
 
 
 def test_where_every_request_raises_the_push_stops(pushing, no_pauses, caplog):
-    push = pushing(max_attempts=1)
+    push = pushing(max_attempts=1, outage_seconds=0.0)
 
     push.add(*(f"p{number}" for number in range(20)))
-    push.answer(*[RuntimeError("out of cheese")] * 10)
+    push.answer(*[RuntimeError("out of cheese")] * 5)
 
     assert push.stop() == {}
     assert isinstance(push.window.error, ClosersUnavailableError)
@@ -1442,7 +1549,8 @@ def test_workers_are_hired_for_what_waits_behind_a_retry(pushing, backoff):
     time.sleep(0.15)
 
     push.pacer.moment = 0.0
-    push.window.last_is_in()
+    with push.window._lock:
+        push.window._work.notify()
     push.client.request(1)  # a, again; not answered
 
     push.client.request(2)  # b, beside it
