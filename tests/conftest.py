@@ -16,12 +16,15 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from mariadb import MariadbServer
+    from postgresql import PostgresqlServer
 
     from airflow_provider_closers.sandbox.server import SandboxServer
 
@@ -107,11 +110,34 @@ def bucket() -> Iterator[str]:
     from airflow.providers.common.compat.sdk import ObjectStoragePath
 
     memory = fsspec.filesystem("memory")
-    memory.store.clear()
+    _empty(memory)
     # Airflow's own door to its file systems; it is elsewhere in each version.
     sys.modules[ObjectStoragePath.__module__].attach(protocol="memory", fs=memory)
     yield "memory://bucket"
+    _empty(memory)
+
+
+def _empty(memory: Any) -> None:
     memory.store.clear()
+    memory.pseudo_dirs[:] = [""]  # its folders
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[PostgresqlServer]:
+    """A PostgreSQL server, for the whole session."""
+    from postgresql import postgresql_server
+
+    with postgresql_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def mariadb() -> Iterator[MariadbServer]:
+    """A MariaDB server, for the whole session."""
+    from mariadb import mariadb_server
+
+    with mariadb_server() as server:
+        yield server
 
 
 # Plain modules that tests import, and so do the processes that tests start.
