@@ -81,6 +81,18 @@ def get_provider_info() -> dict[str, Any]:
                 "python-modules": ["airflow_provider_closers.operators.prospect"],
             }
         ],
+        "transfers": [
+            {
+                "source-integration-name": "SQL",
+                "target-integration-name": "Closers",
+                "python-module": "airflow_provider_closers.transfers.sql_to_closers",
+            },
+            {
+                "source-integration-name": "Files",
+                "target-integration-name": "Closers",
+                "python-module": "airflow_provider_closers.transfers.file_to_closers",
+            },
+        ],
         "connection-types": [
             {
                 "connection-type": "closers",

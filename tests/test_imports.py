@@ -18,7 +18,16 @@ def modules_after(code: str) -> set[str]:
     return set(shown.stdout.splitlines()[-1].split())
 
 
-@pytest.mark.parametrize("module", ["operators.prospect", "hooks.closers", "get_provider_info"])
+@pytest.mark.parametrize(
+    "module",
+    [
+        "operators.prospect",
+        "transfers.sql_to_closers",
+        "transfers.file_to_closers",
+        "hooks.closers",
+        "get_provider_info",
+    ],
+)
 def test_what_a_dag_file_imports_is_light(module):
     # What Airflow loads itself is no cost of ours: on 2.11 that is half of this list.
     airflow = "import airflow.providers.common.compat.sdk as sdk\nsdk.BaseOperator, sdk.BaseHook, sdk.DAG"

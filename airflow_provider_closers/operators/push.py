@@ -278,10 +278,11 @@ def storage_path(path: str) -> Path:
     from airflow.providers.common.compat.sdk import ObjectStoragePath
 
     try:
-        # It has pathlib's interface, though not its class.
-        return ObjectStoragePath(path)  # type: ignore[return-value]
+        whole = ObjectStoragePath(path)
+        _ = whole.fs  # Airflow 2 finds out only here that it knows no such storage.
     except (ValueError, TypeError, ImportError) as e:
         raise ClosersConfigError(f"{path!r} is no path that Airflow's ObjectStoragePath takes ({e}).") from e
+    return whole  # type: ignore[return-value] # It has pathlib's interface, though not its class.
 
 
 def _path_of_instance(path: str, context: Any) -> Path:

@@ -1,0 +1,1 @@
+"""Transfers: a push whose records come from a database or from files."""

@@ -1,0 +1,75 @@
+"""Transfer of a query's rows to Closers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_closers.errors import ClosersConfigError
+from airflow_provider_closers.operators.push import PushOperator
+
+if TYPE_CHECKING:
+    from airflow.providers.common.sql.hooks.sql import DbApiHook
+
+
+class SqlToClosersOperator(PushOperator):
+    """
+    Pushes the rows of a query, as they come from the database.
+
+    The connection is any whose hook is a ``DbApiHook``. Rows are streamed with a server-side cursor
+    where the driver has one (PostgreSQL, MySQL), and fetched bit by bit elsewhere: memory doesn't
+    grow with their number. The query runs as long as the push does.
+
+    Takes every parameter of :class:`~airflow_provider_closers.operators.push.PushOperator`, and these:
+
+    :param conn_id: The database connection's id (templated).
+    :param sql: The query, or the path of a ``.sql`` file (templated); its column names are the
+        records' keys. For a retry that goes on from a checkpoint it needs an ``ORDER BY`` that leaves
+        nothing to chance.
+    :param operation: ``create``, ``update``, ``upsert`` or ``delete``.
+    :param parameters: What the driver binds to the query's placeholders (templated).
+    :param hook_params: What the database hook takes beside the connection.
+    """
+
+    template_fields: Sequence[str] = ("conn_id", "sql", "parameters", *PushOperator.template_fields)
+    template_ext: Sequence[str] = (".sql",)
+    template_fields_renderers = {"sql": "sql", "parameters": "json"}
+
+    def __init__(
+        self,
+        *,
+        conn_id: str,
+        sql: str,
+        operation: str,
+        parameters: Mapping[str, Any] | Sequence[Any] | None = None,
+        hook_params: Mapping[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(operation=operation, **kwargs)
+        self.conn_id = conn_id
+        self.sql = sql
+        self.parameters = parameters
+        self.hook_params = hook_params
+
+    def _records(self) -> Iterable[Any]:
+        from airflow_provider_closers.sources.sql import QueryRows
+
+        if not isinstance(self.sql, str) or not self.sql.strip():
+            raise ClosersConfigError(
+                f"sql is {self.sql!r}; it must be one query, or the path of a .sql file with one."
+            )
+        # A file ends with a semicolon, which not every driver takes.
+        return QueryRows(self._db_hook(), self.sql.rstrip().removesuffix(";"), self.parameters)
+
+    def _db_hook(self) -> DbApiHook:
+        from airflow.providers.common.compat.sdk import BaseHook
+        from airflow.providers.common.sql.hooks.sql import DbApiHook
+
+        connection: Any = BaseHook.get_connection(self.conn_id)
+        hook = connection.get_hook(hook_params=dict(self.hook_params or {}))
+        if not isinstance(hook, DbApiHook):
+            raise ClosersConfigError(
+                f"The connection {self.conn_id!r} is no database's: its hook is a {type(hook).__name__}, "
+                "and no DbApiHook."
+            )
+        return hook
