@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import csv
 import json
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
 from collections import Counter
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,10 +55,13 @@ def emails_to_erase() -> set[str]:
 
 @pytest.fixture(scope="module")
 def dags(airflow_db: Path) -> dict[str, Any]:
-    from airflow.models import DagBag
+    from airflow.models import DAG, DagBag
 
     bag = DagBag(dag_folder=str(EXAMPLE_DAGS))
     assert bag.import_errors == {}
+    if AIRFLOW_VERSION < (3, 0):
+        # An event needs its dataset in the database; later versions see to that when a DAG is tested.
+        DAG.bulk_write_to_db(bag.dags.values())
     return dict(bag.dags)
 
 
@@ -70,15 +76,53 @@ def closers(sandbox: SandboxServer, closers_connection: str) -> SandboxServer:
 
 
 @pytest.fixture
-def run(dags: dict[str, Any]) -> Callable[[str], dict[str, Any]]:
-    def run(dag_id: str) -> dict[str, Any]:
-        """Run a DAG to its success; what its tasks returned, by task id, those of mapped tasks apart."""
-        dag_run = dags[dag_id].test()
-        assert dag_run.state == "success"
+def run(dags: dict[str, Any]) -> Callable[..., dict[str, Any]]:
+    from airflow.models import DagBag
+
+    def run(
+        dag_id: str, *, at: datetime | None = None, ends_as: str = "success", **arguments: Any
+    ) -> dict[str, Any]:
+        """
+        Run a DAG to its end; what its tasks returned, by task id, those of mapped tasks apart.
+
+        With a time of day in `at`, it is as if somebody had triggered it then; Airflow 3 gives such a run
+        no data interval. With a midnight, it is the run whose interval ends then.
+        """
+        if at is not None and AIRFLOW_VERSION < (3, 0):
+            arguments["execution_date"] = at
+        elif at is not None:
+            arguments |= {"logical_date": None if at.hour else at, "run_after": at}
+        # Read anew, since the parameters that a run under test is given stay behind in the DAG.
+        dag = (
+            DagBag(dag_folder=dags[dag_id].fileloc).dags[dag_id] if "run_conf" in arguments else dags[dag_id]
+        )
+        dag_run = dag.test(**arguments)
+        assert dag_run.state == ends_as
         tasks = [task for task in dag_run.get_task_instances() if task.map_index < 0]
         return {task.task_id: task.xcom_pull(task_ids=task.task_id) for task in tasks}
 
     return run
+
+
+@pytest.fixture
+def warehouse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A warehouse of the test's own, and the connection `warehouse` that leads there."""
+    import lead_warehouse
+
+    monkeypatch.setattr(lead_warehouse, "EXAMPLES_HOME", tmp_path)
+    path = lead_warehouse.ready()
+    monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", json.dumps({"conn_type": "sqlite", "host": str(path)}))
+    return path
+
+
+def rows(warehouse: Path, sql: str) -> list[tuple[Any, ...]]:
+    with closing(sqlite3.connect(warehouse)) as connection:
+        return connection.execute(sql).fetchall()
+
+
+def change(warehouse: Path, sql: str) -> None:
+    with closing(sqlite3.connect(warehouse)) as connection, connection:
+        connection.execute(sql)
 
 
 def sent(sandbox: SandboxServer) -> Counter[tuple[str, int | str]]:
@@ -104,12 +148,21 @@ def counts(report: dict[str, Any]) -> dict[str, int]:
 
 
 def test_every_example_parses(dags):
-    expected = {"closers_nightly_leads", "closers_chunked_leads"}
+    expected = {
+        "closers_chunked_leads",
+        "closers_incremental_leads",
+        "closers_lake_files",
+        "closers_nightly_leads",
+        "closers_push_rejects_again",
+        "closers_refreshed_leads",
+        "closers_warehouse_refresh",
+    }
     if AIRFLOW_VERSION >= (3, 1):
         expected.add("closers_guarded_erasure")
 
     assert set(dags) == expected
     assert all(dag.doc_md.strip().startswith("### ") for dag in dags.values())
+    assert all(set(dag.tags) == {"closers", "example"} for dag in dags.values())
 
 
 # What a DAG file may not do while it is parsed, which Airflow does all day.
@@ -143,7 +196,7 @@ def test_parsing_reaches_for_no_network_and_no_database(tmp_path, monkeypatch):
         check=False,
     )
 
-    assert len(examples) == 3
+    assert len(examples) == 6
     assert parsed.returncode == 0, parsed.stderr
     assert not (tmp_path / "home").exists()
 
@@ -212,6 +265,158 @@ def test_chunks_add_up_and_share_a_pool(run, dags, closers):
     # Both rows of one person went through the same chunk, in their order.
     assert closers.prospect("priya.raman@marigoldpay.example.com")["title"] == "Chief Financial Officer"
     assert dags["closers_chunked_leads"].get_task("push_chunk").partial_kwargs["pool"] == "closers_api"
+
+
+def midnight(day: int) -> datetime:
+    """When a day of November begins."""
+    return datetime(2026, 11, day, tzinfo=UTC)
+
+
+def written_emails(sandbox: SandboxServer) -> set[str]:
+    return {entry.email for entry in sandbox.journal() if entry.wrote}
+
+
+def test_the_windows_of_days_push_each_change_once(run, closers, warehouse):
+    # The last second of one day, and the first of the next.
+    change(warehouse, "UPDATE leads SET updated_at = '2026-11-20T23:59:59Z' WHERE id = 3")
+    change(warehouse, "UPDATE leads SET updated_at = '2026-11-21T00:00:00Z' WHERE id = 4")
+    reports, pushed = {}, {}
+    # Three nights, and then two days from before, as a backfill runs them.
+    for day in (20, 21, 22, 18, 19):
+        before = written_emails(closers)
+        reports[day] = run("closers_incremental_leads", at=midnight(day + 1))["push_changed"]
+        pushed[day] = written_emails(closers) - before
+
+    assert {day: counts(report) for day, report in reports.items()} == {
+        18: {"created": 13, "suppressed": 1},
+        19: {"created": 19, "suppressed": 1},
+        20: {"created": 18, "updated": 1, "suppressed": 2},
+        21: {"created": 12, "suppressed": 1},
+        22: {"created": 12},
+    }
+    for day, emails in pushed.items():
+        changed = rows(
+            warehouse,
+            f"""
+            SELECT email FROM leads WHERE updated_at LIKE '2026-11-{day}T%'
+            AND NOT coalesce(unsubscribed, 0) AND erasure_requested_on IS NULL
+            """,
+        )
+        assert emails == {email for (email,) in changed}
+
+
+def test_a_run_by_hand_pushes_the_last_whole_day(run, closers, warehouse):
+    report = run("closers_incremental_leads", at=midnight(22) + timedelta(hours=9))["push_changed"]
+
+    assert counts(report) == {"created": 11, "suppressed": 1}
+    assert rows(warehouse, "SELECT count(*) FROM leads WHERE updated_at LIKE '2026-11-21T%'") == [(12,)]
+
+
+def test_a_run_by_hand_pushes_the_days_that_it_is_given(run, closers, warehouse):
+    days = {"since": "2026-11-15", "until": "2026-11-17"}
+
+    report = run("closers_incremental_leads", run_conf=days)["push_changed"]
+
+    assert counts(report) == {"created": 20, "suppressed": 3}
+
+
+def test_a_window_without_end_is_an_error(run, closers, warehouse):
+    days = {"since": "2026-11-22"}
+
+    run("closers_incremental_leads", at=midnight(16), run_conf=days, ends_as="failed")
+
+    assert closers.journal() == []
+
+
+def test_what_is_no_day_does_not_get_into_the_query(run, closers, warehouse):
+    days = {"since": "2026-11-22' OR '1' = '1", "until": "2026-11-23"}
+
+    with pytest.raises(Exception, match="Invalid input for param since"):
+        run("closers_incremental_leads", run_conf=days)
+
+    assert closers.journal() == []
+
+
+@pytest.fixture
+def triggered_by(dags: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Have the DAG under test find the latest events, as if the scheduler had started it for them."""
+    if AIRFLOW_VERSION >= (3, 0):
+        from airflow.models import dagrun as place
+        from airflow.models.asset import AssetEvent as Event
+
+        name, events = "get_or_create_dagrun", "consumed_asset_events"
+    else:
+        from airflow.models import dag as place
+        from airflow.models.dataset import DatasetEvent as Event
+
+        name, events = "_get_or_create_dagrun", "consumed_dataset_events"
+    create_run = getattr(place, name)
+
+    def triggered_by(count: int) -> None:
+        def create_triggered_run(*, session, **arguments):
+            dag_run = create_run(session=session, **arguments)
+            latest = session.query(Event).order_by(Event.id.desc()).limit(count).all()
+            assert len(latest) == count
+            getattr(dag_run, events).extend(latest)
+            session.commit()
+            return dag_run
+
+        monkeypatch.setattr(place, name, create_triggered_run)
+
+    return triggered_by
+
+
+def test_leads_are_pushed_when_the_warehouse_is_refreshed(run, triggered_by, closers, warehouse):
+    for _ in range(3):
+        run("closers_warehouse_refresh")
+    triggered_by(2)
+
+    returned = run("closers_refreshed_leads")
+
+    stamps = rows(warehouse, "SELECT updated_at, count(*) FROM leads GROUP BY 1 ORDER BY 1 DESC LIMIT 3")
+    assert [count for _, count in stamps] == [10, 10, 10]
+    assert returned["refreshed"]["since"] == stamps[1][0]
+    assert counts(returned["push_refreshed"]) == {"created": 19, "updated": 1}
+    latest = rows(warehouse, f"SELECT email FROM leads WHERE updated_at >= '{stamps[1][0]}'")
+    assert written_emails(closers) == {email for (email,) in latest}
+    assert all(closers.prospect(email)["isContacted"] for (email,) in latest)
+
+
+def test_refreshed_leads_can_be_pushed_by_hand(run, closers, warehouse):
+    change(warehouse, "UPDATE leads SET updated_at = '2020-01-01T00:00:00Z'")
+    for lead, hours in ((3, 1), (4, 23), (6, 25)):
+        stamp = datetime.now(UTC) - timedelta(hours=hours)
+        change(warehouse, f"UPDATE leads SET updated_at = '{stamp:%Y-%m-%dT%H:%M:%SZ}' WHERE id = {lead}")
+
+    report = run("closers_refreshed_leads")["push_refreshed"]
+
+    assert counts(report) == {"created": 1, "updated": 1}
+    assert written_emails(closers) == {
+        email for (email,) in rows(warehouse, "SELECT email FROM leads WHERE id IN (3, 4)")
+    }
+
+
+def test_files_are_pushed_and_then_what_was_mended_of_their_rejects(run, closers, tmp_path):
+    report = run("closers_lake_files")["push_files"]
+
+    assert counts(report) == {"created": 7, "existing": 1, "filtered": 3, "rejected": 3}
+    assert closers.count() == 61 + 7
+    assert "\n" in closers.prospect("lena.vogt@kranich-optik.example.com")["otherAttribute"]["notes"]
+    assert closers.prospect("tomas.novak@example.org")["replied"] is True
+    rejects = [json.loads(line) for line in Path(report["rejects_path"]).read_text("utf-8").splitlines()]
+    assert ["line 5 of 2026-11-20-fair.csv" in reject["reason"] for reject in rejects] == [True, False, False]
+
+    columns = ("email", "first_name", "last_name", "company")
+    rejects[0]["record"] = dict(zip(columns, rejects[0]["record"].split(";"), strict=True))
+    rejects[1]["record"]["email"] = rejects[1]["record"]["email"].replace("(at)", "@")
+    mended = tmp_path / "mended.jsonl"
+    mended.write_text("".join(json.dumps(reject) + "\n" for reject in rejects), "utf-8")
+
+    run("closers_push_rejects_again", run_conf={"path": str(mended)}, ends_as="failed")
+
+    assert closers.count() == 61 + 9
+    assert closers.prospect("o.brandt@nordlicht-bau.example.com")["firstName"] == "Ole"
+    assert closers.prospect("w.baumann@gletscher-it.example.com")["lastName"] == "Baumann"
 
 
 async def answer(option: str) -> None:

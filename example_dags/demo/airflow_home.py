@@ -41,6 +41,7 @@ def environment(home: Path, **settings: str) -> dict[str, str]:
     no_proxy = ",".join(filter(None, [own.get("NO_PROXY") or own.get("no_proxy"), LOOPBACK, "localhost"]))
     return own | {
         "AIRFLOW_HOME": str(home),
+        "CLOSERS_EXAMPLES_HOME": own.get("CLOSERS_EXAMPLES_HOME", str(home / "closers-examples")),
         "AIRFLOW__CORE__DAGS_FOLDER": str(EXAMPLE_DAGS),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         # Seconds. Nobody wants to watch the usual five minutes pass.

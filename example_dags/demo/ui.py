@@ -13,6 +13,7 @@ import time
 from contextlib import closing, contextmanager, suppress
 from http import HTTPStatus
 from http.client import HTTPConnection
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_closers.sandbox.server import SandboxServer
@@ -21,7 +22,6 @@ from demo.airflow_home import LOOPBACK, AirflowFailedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 # Not the home of `make demo`: a scheduler would take its runs for ones that it has to finish.
 HOME = airflow_home.CHECKOUT / ".airflow"
@@ -107,7 +107,7 @@ def serve(airflow_port: int, sandbox_port: int) -> None:
         start("api-server", "--host", LOOPBACK, "--port", str(airflow_port))
         wait_until_healthy(airflow_port, ["metadatabase"], components, logs)
         # Before there is a scheduler, which starts the run of last night as soon as it sees the DAG.
-        configure(airflow_port, sandbox)
+        configure(airflow_port, sandbox, Path(environ["CLOSERS_EXAMPLES_HOME"]))
         # One by one, and not by `airflow standalone`: its log servers would listen to the network.
         start("scheduler", "--skip-serve-logs")
         start("dag-processor")
@@ -184,9 +184,9 @@ def wait_until_healthy(
     raise AirflowFailedError("Airflow did not come up", logs / "api-server.log")
 
 
-def configure(airflow_port: int, sandbox: SandboxServer) -> None:
+def configure(airflow_port: int, sandbox: SandboxServer, examples_home: Path) -> None:
     """
-    Give Airflow the connection and the pool that the examples need.
+    Give Airflow the connections and the pool that the examples need.
 
     Into its database rather than the environment, which would win over what is changed in the form.
     """
@@ -200,6 +200,13 @@ def configure(airflow_port: int, sandbox: SandboxServer) -> None:
         "port": 0,
     }
     put(airflow_port, "/api/v2/connections", "closers_default", connection)
+    warehouse = {
+        "connection_id": "warehouse",
+        "conn_type": "sqlite",
+        "description": "The leads of the examples",
+        "host": str(examples_home / "warehouse.sqlite"),
+    }
+    put(airflow_port, "/api/v2/connections", "warehouse", warehouse)
     pool = {
         "name": "closers_api",
         "slots": 2,
