@@ -15,6 +15,9 @@ What can go wrong; each leaf is there because a caller does something different 
     ├── ClosersAPIError          any other refusal: read ``text``
     └── PushFailedError          read ``report``: some records did not make it
 
+    BaseException
+    └── PushStoppedError         nothing: somebody wants the process to end
+
 Messages name method, path and status; never a key, an answer's body or an email.
 """
 
@@ -89,6 +92,10 @@ class ClosersAPIError(ClosersError):
 
     def __str__(self) -> str:
         return self.message
+
+
+class PushStoppedError(BaseException):
+    """The push was told to stop; no record's error, so that nobody who handles those catches it."""
 
 
 class PushFailedError(ClosersError):

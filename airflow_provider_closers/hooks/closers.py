@@ -133,6 +133,7 @@ class ClosersHook(BaseHook):
         preview: bool = False,
         on_reject: Callable[[Reject], None] | None = None,
         checkpoint: Checkpoint | None = None,
+        on_interrupt: Callable[[PushReport], None] | None = None,
     ) -> PushReport:
         """
         Apply one operation to every record, and account for every record.
@@ -158,6 +159,8 @@ class ClosersHook(BaseHook):
         :param on_reject: Called with each reject.
         :param checkpoint: An object with ``load()`` and ``save(state)``, where the push keeps how
             far it got, so that another one with the same input goes on from there.
+        :param on_interrupt: Called with the report of a push that ends with an exception: the input's,
+            or a signal's.
         :return: The counts, and the first rejects.
         :raises ClosersConfigError: The connection or an argument is unusable; nothing was sent.
         """
@@ -186,6 +189,7 @@ class ClosersHook(BaseHook):
                 preview=preview,
                 on_reject=on_reject,
                 checkpoint=checkpoint,
+                on_interrupt=on_interrupt,
             )
             return push.run(records_of(prospects, operation))
 

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowSkipException, BaseOperator
 
 from airflow_provider_closers.choices import check_choice
-from airflow_provider_closers.errors import ClosersConfigError, PushFailedError, TooManyDeletesError
+from airflow_provider_closers.errors import (
+    ClosersConfigError,
+    PushFailedError,
+    PushStoppedError,
+    TooManyDeletesError,
+)
 from airflow_provider_closers.hooks.closers import ClosersHook
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from airflow_provider_closers.push.checkpoint import FileCheckpoint
+    from airflow_provider_closers.push.checkpoint import Checkpoint
     from airflow_provider_closers.push.rejects import RejectsFile
     from airflow_provider_closers.push.report import PushReport
     from airflow_provider_closers.suppression import SuppressionList
@@ -108,6 +113,7 @@ class PushOperator(BaseOperator):
         self.rejects_path = rejects_path
         self.on_empty = on_empty
         self.preview = preview
+        self._is_pushing = False
 
     def execute(self, context: Any) -> dict[str, Any]:
         """
@@ -121,7 +127,7 @@ class PushOperator(BaseOperator):
         """
         self._check_limits()
         checkpoint = self._checkpoint(context)
-        with self._rejects_file(context, checkpoint) as rejects:
+        with self._rejects_file(context, checkpoint) as rejects, self._stoppable():
             report = self.hook.push(
                 self.operation,
                 self._records_in_limit(),
@@ -135,15 +141,34 @@ class PushOperator(BaseOperator):
                 preview=self.preview,
                 on_reject=rejects,
                 checkpoint=checkpoint,
+                on_interrupt=lambda report: self._publish(_with_path(report, rejects), context),
             )
-        if rejects is not None and rejects.is_written:
-            report.rejects_path = rejects.path
-        return self._conclude(report, context)
+        return self._conclude(_with_path(report, rejects), context)
+
+    def on_kill(self) -> None:
+        """
+        Stop the push: what is in flight may end, the rest is ``unresolved``, and a retry goes on there.
+
+        Airflow calls this in the signal's handler (SIGTERM), on top of what :meth:`execute` is doing. On
+        2.11 it then raises an exception there itself; on 3.x it does not, and kills the process soon.
+
+        :raises PushStoppedError: A push is under way.
+        """
+        if self._is_pushing:
+            raise PushStoppedError("Airflow told the task to stop; the push is stopped.")
 
     @property
     def hook(self) -> ClosersHook:
         """The hook on this operator's connection."""
         return ClosersHook(self.closers_conn_id)
+
+    @contextmanager
+    def _stoppable(self) -> Iterator[None]:
+        self._is_pushing = True
+        try:
+            yield
+        finally:
+            self._is_pushing = False
 
     def _records(self) -> Iterable[Any]:
         """Return the records to push."""
@@ -188,7 +213,7 @@ class PushOperator(BaseOperator):
             raise ClosersConfigError(f"max_deletes is {limit!r}; it must be a count of records.")
 
     def _rejects_file(
-        self, context: Any, checkpoint: FileCheckpoint | None
+        self, context: Any, checkpoint: Checkpoint | None
     ) -> AbstractContextManager[RejectsFile | None]:
         if not self.rejects_path or self.preview:
             return nullcontext()  # A preview must not replace what the last push left to be mended.
@@ -198,12 +223,11 @@ class PushOperator(BaseOperator):
         is_resumed = checkpoint is not None and is_usable(checkpoint.load(), self.operation)
         return RejectsFile(_path_of_instance(self.rejects_path, context), keep=is_resumed)
 
-    def _checkpoint(self, context: Any) -> FileCheckpoint | None:
-        if not self.checkpoint_path:
-            return None
-        from airflow_provider_closers.push.checkpoint import FileCheckpoint
+    def _checkpoint(self, context: Any) -> Checkpoint | None:
+        from airflow_provider_closers.operators.resume import checkpoint_of
 
-        return FileCheckpoint(_path_of_instance(self.checkpoint_path, context))
+        path = _path_of_instance(self.checkpoint_path, context) if self.checkpoint_path else None
+        return None if self.preview else checkpoint_of(context, path, self.retries or 0)
 
     def _suppression(self) -> SuppressionList | None:
         if not self.suppression_list:
@@ -242,13 +266,16 @@ class PushOperator(BaseOperator):
                 report.withheld_flags,
             )
         if failure := self._failure(report):
-            # A failed task has no return value; who reads its report should find it all the same.
-            if (ti := context.get("ti")) and self.do_xcom_push:
-                ti.xcom_push(key="return_value", value=report.as_dict())
+            self._publish(report, context)
             raise failure
         if report.total == 0 and self.on_empty == "skip":
             raise AirflowSkipException("There are no prospects to push (on_empty='skip').")
         return report.as_dict()
+
+    def _publish(self, report: PushReport, context: Any) -> None:
+        """Put the report where the return value of a task that succeeds is; one that fails has none."""
+        if (ti := context.get("ti")) and self.do_xcom_push:
+            ti.xcom_push(key="return_value", value=report.as_dict())
 
     def _failure(self, report: PushReport) -> Exception | None:
         if report.error is not None:
@@ -267,6 +294,13 @@ class PushOperator(BaseOperator):
                 report,
             )
         return None
+
+
+def _with_path(report: PushReport, rejects: RejectsFile | None) -> PushReport:
+    """Say in the report where the rejects are, if there are any."""
+    if rejects is not None and rejects.is_written:
+        report.rejects_path = rejects.path
+    return report
 
 
 def storage_path(path: str) -> Path:

@@ -31,8 +31,9 @@ from airflow_provider_closers.settings import ClosersSettings
 log = logging.getLogger(__name__)
 
 _SECONDS_BETWEEN_LOG_LINES = 10.0
-#: Seconds that requests under way get to end once the push was told to stop.
-_SECONDS_TO_DRAIN = 5.0
+#: Seconds that requests under way get to end once the push was told to stop. (Airflow kills a process five
+#: seconds after SIGTERM: with a second to cut them off, and to save, this is what is left.)
+_SECONDS_TO_DRAIN = 2.5
 #: Seconds spent on counting the records that a stopped push will not send.
 _SECONDS_TO_COUNT = 10.0
 #: Records that go onto the suppression list in one write.
@@ -66,6 +67,7 @@ class Push:
     :param preview: Read and check everything, send nothing.
     :param on_reject: Called with each reject, in this thread.
     :param checkpoint: Where to keep how far the push got.
+    :param on_interrupt: Called with the report of a push that ends with an exception.
     """
 
     client: Client
@@ -77,6 +79,7 @@ class Push:
     preview: bool = False
     on_reject: Callable[[Reject], None] | None = None
     checkpoint: Checkpoint | None = None
+    on_interrupt: Callable[[PushReport], None] | None = None
 
     def run(self, records: Iterable[Any]) -> PushReport:
         """
@@ -161,6 +164,7 @@ class _Run:
                 with contextlib.suppress(Exception):  # what ended the push tells more
                     self._settle_rest()
                 self._finish(records, to_do)
+                self._report_interrupt()
             raise
         try:
             self._settle_rest()
@@ -278,6 +282,13 @@ class _Run:
         self._report.error = self._window.error
         self._update_report(self._count_unread(records, to_do))
         log.info("%s", table(self._report, self._window))
+
+    def _report_interrupt(self) -> None:
+        try:
+            if self._push.on_interrupt is not None:
+                self._push.on_interrupt(self._report)
+        except Exception:
+            log.warning("The report of the interrupted push can't be passed on.", exc_info=True)
 
     def _count_unread(self, records: Iterable[Any], to_do: Iterator[Record]) -> int:
         """Count what a stopped push has not read, without reading for long."""

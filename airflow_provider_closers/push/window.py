@@ -212,7 +212,7 @@ class Window:
         self.wait(0, seconds)
         if self.size:
             self._client.abort()
-            self.wait(0, 2.0)
+            self.wait(0, 1.0)
         with self._lock:
             self.was_cut_short = self._is_stopped or self._size() > 0
             if not self._is_stopped:
