@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from itertools import chain, islice
@@ -311,6 +312,8 @@ def storage_path(path: str) -> Path:
     """
     from airflow.providers.common.compat.sdk import ObjectStoragePath
 
+    if not isinstance(path, str | os.PathLike | ObjectStoragePath) or not str(path).strip():
+        raise ClosersConfigError(f"{path!r} is no path; it must be one URI, such as 's3://bucket/leads.csv'.")
     try:
         whole = ObjectStoragePath(path)
         _ = whole.fs  # Airflow 2 finds out only here that it knows no such storage.

@@ -174,6 +174,7 @@ def test_a_csv_keeps_to_its_dialect(sandbox, tmp_path):
         ({"csv_options": {"delimeter": ";"}}, "delimeter"),
         ({"encoding": "utf-9"}, "utf-9"),
         ({"path": "nowhere://leads.csv"}, "nowhere"),
+        ({"path": " "}, "' ' is no path"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
@@ -185,6 +186,22 @@ def test_an_unusable_parameter_is_refused_before_anything_is_sent(sandbox, tmp_p
         run(**{"path": path, **parameters})
 
     assert sandbox.journal() == []
+
+
+def test_a_list_of_paths_is_refused(tmp_path):
+    operator = FileToClosersOperator(task_id="push", path=["a.csv", "b.csv"], operation="create")
+
+    with pytest.raises(ClosersConfigError, match="it must be one URI"):
+        operator.execute({})
+
+
+def test_a_path_object_will_do(tmp_path):
+    path = tmp_path / "leads.csv"
+    path.write_bytes(as_csv(people(3)))
+
+    operator = FileToClosersOperator(task_id="push", path=path, operation="create", other_attributes="*")
+
+    assert nonzero(operator.execute({})) == {"created": 3}
 
 
 def test_no_more_are_deleted_than_allowed(sandbox, tmp_path):
