@@ -159,7 +159,9 @@ class RecordRules:
                 continue
             where = attributes if place.nested else given
             if place.name in where:
-                raise InvalidProspectError(f"{place.name!r} is given twice, once as {key!r}; drop one.")
+                raise InvalidProspectError(
+                    f"{_short(place.name)} is given twice, once as {_short(key)}; drop one."
+                )
             where[place.name] = value
         return given, attributes
 
@@ -290,6 +292,8 @@ def _flag(name: str) -> str:
 
 
 def _short(key: str) -> str:
+    if "@" in key:
+        return repr(mask_email(key))  # Where a file's first record was taken for its header.
     return repr(key) if len(key) <= 80 else f"{key[:80]!r}..."
 
 

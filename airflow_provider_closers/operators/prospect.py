@@ -17,7 +17,7 @@ class _ProspectOperator(PushOperator):
         super().__init__(**kwargs)
         self.prospects = prospects
 
-    def _records(self) -> Iterable[Any]:
+    def _records(self, context: Any) -> Iterable[Any]:  # noqa: ARG002 - it takes none of it
         from airflow_provider_closers.push.source import records_of
 
         return records_of(self.prospects, self.operation)

@@ -131,7 +131,7 @@ class PushOperator(BaseOperator):
         with self._rejects_file(context, checkpoint) as rejects, self._stoppable():
             report = self.hook.push(
                 self.operation,
-                self._records_in_limit(),
+                self._records_in_limit(context),
                 field_map=self.field_map,
                 other_attributes=self.other_attributes,
                 transform=self.transform,
@@ -171,13 +171,13 @@ class PushOperator(BaseOperator):
         finally:
             self._is_pushing = False
 
-    def _records(self) -> Iterable[Any]:
+    def _records(self, context: Any) -> Iterable[Any]:
         """Return the records to push."""
         raise NotImplementedError
 
-    def _records_in_limit(self) -> Iterable[Any]:
+    def _records_in_limit(self, context: Any) -> Iterable[Any]:
         """Return the records if they are few enough to delete, reading no more of them than that takes."""
-        records = self._records()
+        records = self._records(context)
         if self.operation != "delete":
             return records
         if isinstance(records, Sized):
@@ -222,12 +222,12 @@ class PushOperator(BaseOperator):
         from airflow_provider_closers.push.rejects import RejectsFile
 
         is_resumed = checkpoint is not None and is_usable(checkpoint.load(), self.operation)
-        return RejectsFile(_path_of_instance(self.rejects_path, context), keep=is_resumed)
+        return RejectsFile(path_of_instance(self.rejects_path, context), keep=is_resumed)
 
     def _checkpoint(self, context: Any) -> Checkpoint | None:
         from airflow_provider_closers.operators.resume import checkpoint_of
 
-        path = _path_of_instance(self.checkpoint_path, context) if self.checkpoint_path else None
+        path = path_of_instance(self.checkpoint_path, context) if self.checkpoint_path else None
         return None if self.preview else checkpoint_of(context, path, self.retries or 0)
 
     def _suppression(self) -> SuppressionList | None:
@@ -322,7 +322,7 @@ def storage_path(path: str) -> Path:
     return whole  # type: ignore[return-value] # It has pathlib's interface, though not its class.
 
 
-def _path_of_instance(path: str, context: Any) -> Path:
+def path_of_instance(path: str, context: Any) -> Path:
     """Return a task's path, or for a mapped one each instance's: they share the parameter, not the file."""
     whole = storage_path(path)
     map_index = getattr(context.get("ti"), "map_index", -1)

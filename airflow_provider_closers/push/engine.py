@@ -154,6 +154,7 @@ class _Run:
         if self._push.suppression is not None and self._push.route.operation == "delete":
             to_do = self._with_erasures_listed(to_do)
         try:
+            to_do = self._begin(to_do, is_resumed=bool(state))
             self._push_all(to_do)
             self._close_window()
         except BaseException:
@@ -172,6 +173,13 @@ class _Run:
         finally:
             self._finish(records, to_do)
         return self._report
+
+    def _begin(self, to_do: Iterator[Record], *, is_resumed: bool) -> Iterator[Record]:
+        """Read the first record; before there is one, the rejects of the last push are not dropped."""
+        first = list(islice(to_do, 1))
+        if not is_resumed and not self._push.preview:
+            self._on_reject.start_over()
+        return chain(first, to_do)
 
     def _close_window(self) -> None:
         try:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from traceback import walk_tb
 from typing import Any
 
-from airflow_provider_closers.errors import InvalidProspectError
+from airflow_provider_closers.errors import ClosersConfigError, InvalidProspectError
 from airflow_provider_closers.prospect import Prospect, RecordRules, mask_email
 from airflow_provider_closers.push.source import Unreadable
 
@@ -37,9 +38,14 @@ class Reader:
     :param rules: How to read each record.
     :param transform: Is given each record, a copy of it, and returns it as it should be, or ``None``
         to drop it. What it raises refuses that record.
+    :raises ClosersConfigError: ``transform`` can't be called.
     """
 
     def __init__(self, rules: RecordRules, transform: Transform | None = None) -> None:
+        if transform is not None and not callable(transform):
+            raise ClosersConfigError(
+                f"transform is of type {type(transform).__name__}; it must be a function of one record."
+            )
         self._rules = rules
         self._transform = transform
 
@@ -53,7 +59,7 @@ class Reader:
             return Refusal(record.reason)
         if self._transform is not None:
             try:
-                transformed = self._transform(dict(record) if isinstance(record, Mapping) else record)
+                transformed = self._transform(_copy_of(record))
             except Exception as e:  # noqa: BLE001 - whatever it is, the others are to be pushed
                 return self._refusal(f"transform raised {_described(e, record)}", record)
             if transformed is None:
@@ -68,6 +74,18 @@ class Reader:
 
     def _refusal(self, reason: str, record: Any) -> Refusal:
         return Refusal(reason, mask_email(self._rules.email_in(record)))
+
+
+def _copy_of(record: Any) -> Any:
+    """Return a record that a transform may change, down to what is in it: a reject keeps the original."""
+    if not isinstance(record, Mapping):
+        return record
+    return {
+        key: deepcopy(value) if isinstance(value, _CONTAINERS) else value for key, value in record.items()
+    }
+
+
+_CONTAINERS = (dict, list, set)
 
 
 def _described(error: Exception, record: Any) -> str:

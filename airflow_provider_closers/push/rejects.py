@@ -37,7 +37,7 @@ class RejectSink(Protocol):
         """
 
     def start_over(self) -> None:
-        """Drop the rejects of an earlier try; the push begins anew."""
+        """Drop the rejects of an earlier try, or of an earlier push; this one begins."""
 
 
 class _PlainSink:
@@ -71,8 +71,9 @@ class RejectsFile:
 
     A line holds ``index``, ``reason``, ``attempts``, ``status`` and ``record``, the record as it
     was given (what is missing as ``null``, what JSON can't hold as text). The file appears with the
-    first reject; one that an earlier try left is removed. A line is in the file at once; on object
-    storage, where files don't grow, with the next :meth:`flush` or when the file is closed.
+    first reject; one that an earlier push left is removed when this one has begun. A line is in the
+    file at once; on object storage, where files don't grow, with the next :meth:`flush` or when the
+    file is closed.
 
     :param path: A ``pathlib.Path``, or an ``ObjectStoragePath``.
     :param keep: Whether to go on with the file of an earlier try instead.
@@ -87,8 +88,7 @@ class RejectsFile:
     def __enter__(self) -> RejectsFile:
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            if not self._is_ours:
-                self.start_over()
+            self._path.exists()
         except (OSError, ValueError) as e:  # Airflow 2 finds out only here that it knows no such storage
             raise ClosersConfigError(
                 f"rejects_path {self.path!r} can't be written ({type(e).__name__}); nothing was sent."
@@ -117,7 +117,9 @@ class RejectsFile:
 
         :param is_settled: Tells by its index whether a record is settled; the others come again.
         """
-        self._lines.keep(lambda line: _stays(line, is_settled))
+        if not self._is_ours:
+            return self.start_over()
+        return self._lines.keep(lambda line: _stays(line, is_settled))
 
     def start_over(self) -> None:
         """Drop what is there; the push begins anew."""

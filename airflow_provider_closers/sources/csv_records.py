@@ -228,13 +228,21 @@ class _Table:
                         raise self._bad_header(f"it {flaw}")
                 lines.mark = reader.line_num
                 if names:
-                    _check_names(names, f"The header of {str(self._path)!r}")
-                    return [str(name) for name in names]
+                    return self._checked_header([str(name) for name in names])
         except (csv.Error, ValueError, _UnfinishedError) as e:
             if lines.has_failed or isinstance(e, ClosersConfigError):
                 raise
             raise self._bad_header(_message(e)) from e
         return []
+
+    def _checked_header(self, names: list[str]) -> list[str]:
+        if any("@" in name for name in names):
+            raise ClosersConfigError(
+                f"The first line of {str(self._path)!r} holds an '@', so it is a record, and no header; "
+                "name the columns: csv_options={'fieldnames': [...]}. Nothing of this file was sent."
+            )
+        _check_names(names, f"The header of {str(self._path)!r}")
+        return names
 
     def _bad_header(self, why: str) -> ClosersConfigError:
         return ClosersConfigError(

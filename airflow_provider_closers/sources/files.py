@@ -14,6 +14,7 @@ from airflow_provider_closers.sources.csv_records import CsvFormat, csv_records
 from airflow_provider_closers.sources.finding import files_at
 from airflow_provider_closers.sources.json_lines import json_line_records
 from airflow_provider_closers.sources.parquet import check_pyarrow, parquet_records
+from airflow_provider_closers.storage import local_path
 
 FORMATS = ("csv", "jsonl", "parquet")
 
@@ -44,8 +45,9 @@ class FileRecords(Source):
     :param encoding: Of CSV and JSON Lines; a byte order mark is left out.
     :param csv_options: What ``csv.DictReader`` takes; see
         :class:`~airflow_provider_closers.sources.csv_records.CsvFormat`.
+    :param output: A file that is written meanwhile, and must not be among them.
     :raises ClosersConfigError: An argument is wrong. When it is iterated over: there is no such file, or
-        one of another format.
+        one of another format, or the output is one of them.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class FileRecords(Source):
         file_format: str | None = None,
         encoding: str = "utf-8",
         csv_options: Mapping[str, Any] | None = None,
+        output: Path | None = None,
     ) -> None:
         if file_format is not None:
             check_choice("file_format", file_format, FORMATS)
@@ -63,10 +66,13 @@ class FileRecords(Source):
         self._format = file_format
         self._encoding = encoding
         self._csv_format = CsvFormat(csv_options)
+        self._output = output
 
     def __iter__(self) -> Iterator[Any]:
         # All formats are known before the first record leaves.
-        formats = [(file, self._format_of(file)) for file in files_at(self._path)]
+        files = files_at(self._path)
+        self._check_output(files)
+        formats = [(file, self._format_of(file)) for file in files]
         for file, file_format in formats:
             try:
                 for records in self._batches_of(file, file_format):
@@ -76,6 +82,13 @@ class FileRecords(Source):
             except Exception as e:
                 e.add_note(f"This came while {str(file)!r} was read.")
                 raise
+
+    def _check_output(self, files: list[Path]) -> None:
+        if self._output is not None and _place(self._output) in map(_place, files):
+            raise ClosersConfigError(
+                f"{str(self._output)!r} is to be read, and to be written with the rejects; give them another "
+                "rejects_path. Nothing was sent."
+            )
 
     def _format_of(self, file: Path) -> str:
         suffix = PurePath(file.name.lower().removesuffix(".gz")).suffix
@@ -97,6 +110,11 @@ class FileRecords(Source):
                 return json_line_records(file, encoding=self._encoding)
             case _:
                 return parquet_records(file)
+
+
+def _place(file: Path) -> str:
+    local = local_path(file)
+    return str(file if local is None else local.resolve())
 
 
 def _check_encoding(encoding: Any) -> None:

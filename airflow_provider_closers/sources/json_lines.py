@@ -23,7 +23,8 @@ def json_line_records(path: Path, *, encoding: str) -> Iterator[list[Any]]:
     Yield the records of a JSON Lines file, some at a time: one object a line; blank lines don't count.
 
     A string is yielded too, since an email stands for a record to delete. A line of a rejects' file
-    is the record that was rejected, so that such a file can be pushed as it is once it is mended.
+    is the record that was rejected, so that such a file can be pushed as it is once it is mended. (Where that
+    is still the text of a line that could not be read, it is rejected again.)
 
     :param path: A ``pathlib.Path``, or an ``ObjectStoragePath``.
     :param encoding: Of the text.
@@ -48,11 +49,22 @@ def _records(block: Block, path: Path, done: int, encoding: str) -> Iterator[Any
             if end != len(text):
                 yield _unreadable(path, number, line, _fault(line))
             elif isinstance(value, dict):
-                yield value["record"] if value.keys() == _REJECT else value
+                yield _unwrapped(value, path, number, line) if value.keys() == _REJECT else value
             elif isinstance(value, str):
                 yield value
             else:
                 yield _unreadable(path, number, line, _other_value(value))
+
+
+def _unwrapped(reject: dict[str, Any], path: Path, number: int, line: str) -> Any:
+    """Return a reject's record. A text that was never sent is no email: it is what could not be read."""
+    record = reject["record"]
+    if isinstance(record, str) and not reject["attempts"]:
+        return _unreadable(path, number, line, _NOT_MENDED)
+    return record
+
+
+_NOT_MENDED = 'has a text for its record, of what could not be read; make it an object: {"email": ...}'
 
 
 def _unreadable(path: Path, number: int, line: str, fault: str) -> Unreadable:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from airflow_provider_closers.operators.push import PushOperator, storage_path
+from airflow_provider_closers.operators.push import PushOperator, path_of_instance, storage_path
 
 
 class FileToClosersOperator(PushOperator):
@@ -26,7 +26,8 @@ class FileToClosersOperator(PushOperator):
     :param file_format: ``csv``, ``jsonl`` or ``parquet``; by default what each file's name says.
     :param encoding: Of CSV and JSON Lines; a byte order mark is skipped.
     :param csv_options: What Python's ``csv.DictReader`` takes, such as ``{"delimiter": ";"}``, or
-        ``{"fieldnames": [...]}`` for a file without header. An empty cell means *not given*.
+        ``{"fieldnames": [...]}`` where the first line doesn't name the columns. An empty cell means
+        *not given*.
     """
 
     template_fields: Sequence[str] = ("path", *PushOperator.template_fields)
@@ -47,7 +48,7 @@ class FileToClosersOperator(PushOperator):
         self.encoding = encoding
         self.csv_options = csv_options
 
-    def _records(self) -> Iterable[Any]:
+    def _records(self, context: Any) -> Iterable[Any]:
         from airflow_provider_closers.sources.files import FileRecords
 
         return FileRecords(
@@ -55,4 +56,5 @@ class FileToClosersOperator(PushOperator):
             file_format=self.file_format,
             encoding=self.encoding,
             csv_options=self.csv_options,
+            output=path_of_instance(self.rejects_path, context) if self.rejects_path else None,
         )

@@ -51,7 +51,7 @@ class SqlToClosersOperator(PushOperator):
         self.parameters = parameters
         self.hook_params = hook_params
 
-    def _records(self) -> Iterable[Any]:
+    def _records(self, context: Any) -> Iterable[Any]:  # noqa: ARG002 - it takes none of it
         from airflow_provider_closers.sources.sql import QueryRows
 
         if not isinstance(self.sql, str) or not self.sql.strip():

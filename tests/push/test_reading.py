@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_closers.errors import ClosersConfigError
 from airflow_provider_closers.prospect import Prospect, RecordRules
 from airflow_provider_closers.push.reading import Reader, Refusal
 from airflow_provider_closers.push.source import Unreadable
@@ -54,6 +55,26 @@ def test_a_transform_works_on_a_copy():
 
     assert prospect == Prospect("jane@acme.io", {})
     assert record == {"email": "jane@acme.io", "noise": 1}
+
+
+def test_a_transform_s_copy_goes_down_to_what_is_in_it():
+    record = {"email": "jane@acme.io", "country": {"codes": ["DE"]}}
+
+    read(record, lambda copy: copy["country"]["codes"].append("FR"))
+
+    assert record["country"] == {"codes": ["DE"]}
+
+
+def test_a_transform_that_can_t_be_called_is_refused_at_once():
+    with pytest.raises(ClosersConfigError, match="transform is of type str"):
+        Reader(RecordRules(), "upper")
+
+
+def test_a_key_that_is_somebody_s_email_is_masked():
+    refusal = read({"email": "jane@acme.io", "joe.planted@acme.io": "Joe"})
+
+    assert isinstance(refusal, Refusal)
+    assert refusal.reason.startswith("'j***@acme.io' is no field")
 
 
 def test_a_transform_is_given_an_email_that_stands_for_its_record():

@@ -188,6 +188,53 @@ def test_an_unusable_parameter_is_refused_before_anything_is_sent(sandbox, tmp_p
     assert sandbox.journal() == []
 
 
+@pytest.mark.parametrize("path", ["leads.jsonl", "*.jsonl", "."])
+def test_a_file_that_is_read_is_not_overwritten_with_rejects(sandbox, tmp_path, path):
+    leads = tmp_path / "leads.jsonl"
+    leads.write_bytes(as_json_lines(people(3)))
+
+    with pytest.raises(ClosersConfigError, match="another rejects_path"):
+        run(tmp_path / path, rejects_path=str(leads), other_attributes="*")
+
+    assert leads.read_bytes() == as_json_lines(people(3))
+    assert sandbox.journal() == []
+
+
+def test_a_push_that_does_not_begin_leaves_the_last_one_s_rejects(tmp_path):
+    rejects = tmp_path / "rejects.jsonl"
+    rejects.write_text("to be mended\n")
+
+    with pytest.raises(ClosersConfigError, match="A missing input"):
+        run(tmp_path / "leads.csv", rejects_path=str(rejects))
+    assert rejects.read_text() == "to be mended\n"
+
+    (tmp_path / "leads.csv").write_bytes(as_csv(people(3)))
+    run(tmp_path / "leads.csv", rejects_path=str(rejects), other_attributes="*")
+    assert not rejects.exists()
+
+
+def test_a_csv_without_a_header_is_refused_and_shows_nobody_s_email(sandbox, tmp_path):
+    path = tmp_path / "erase.csv"
+    path.write_text("jane.planted@acme.io\n")
+
+    with pytest.raises(ClosersConfigError, match="it is a record, and no header") as raised:
+        run(path, "delete")
+
+    assert "planted" not in str(raised.value)
+
+
+def test_a_line_that_nobody_mended_deletes_nobody(sandbox, tmp_path):
+    sandbox.add_prospects([{"email": "jane@acme.io"}])
+    path, rejects = tmp_path / "erase.csv", tmp_path / "rejects.jsonl"
+    path.write_text("email,first_name\njane@acme.io\n")
+    run(path, "delete", rejects_path=str(rejects), max_rejects=1)
+
+    with pytest.raises(PushFailedError, match="make it an object"):
+        run(rejects, "delete")
+
+    assert sandbox.prospect("jane@acme.io")
+
+
 def test_a_list_of_paths_is_refused(tmp_path):
     operator = FileToClosersOperator(task_id="push", path=["a.csv", "b.csv"], operation="create")
 
