@@ -7,10 +7,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks import machine, memory, pace, throughput
+from benchmarks import machine, memory, pace, throughput, transfers
 from benchmarks.run import ContenderFailedError
 
-TABLES = {"throughput": throughput, "pace": pace, "memory": memory}
+TABLES = {"throughput": throughput, "pace": pace, "memory": memory, "transfers": transfers}
 
 
 def main() -> int:
@@ -19,7 +19,7 @@ def main() -> int:
     parser.add_argument("--only", choices=TABLES, action="append", help="this table (again for another)")
     size = parser.add_mutually_exclusive_group()
     size.add_argument("--quick", action="store_true", help="see that it runs; the figures mean nothing")
-    size.add_argument("--full", action="store_true", help="a million records for the memory, not 100,000")
+    size.add_argument("--full", action="store_true", help="a million records for memory and transfers")
     options = parser.parse_args()
 
     machine.keep_to(machine.SERVER_CORE)
@@ -28,8 +28,8 @@ def main() -> int:
         for name in options.only or TABLES:
             module = TABLES[name]
             scale = module.QUICK if options.quick else module.Scale()
-            if options.full and module is memory:
-                scale = memory.FULL
+            if options.full:
+                scale = getattr(module, "FULL", scale)
             try:
                 for text in module.tables(scale, Path(home)):
                     print(f"\n{text}", flush=True)

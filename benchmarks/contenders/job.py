@@ -20,6 +20,8 @@ class Job:
     :param seconds: How long there are records.
     :param requests_per_second: A rate to keep, where the contender can do that.
     :param core: The core to stay on; ``None``: wherever the system puts it.
+    :param reader: What the rows are read with, one of those in `readers`; ``None``: they are made up.
+    :param source: Where they are: a file's path, or Airflow's connection to a database as JSON.
     """
 
     contender: str
@@ -30,6 +32,8 @@ class Job:
     seconds: float | None = None
     requests_per_second: float | None = None
     core: int | None = None
+    reader: str | None = None
+    source: str | None = None
 
     @property
     def url(self) -> str:

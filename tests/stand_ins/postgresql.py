@@ -35,12 +35,18 @@ class PostgresqlServer:
 @contextlib.contextmanager
 def postgresql_server() -> Iterator[PostgresqlServer]:
     """Start a server; skips where there is none, see :func:`throwaway.unavailable`."""
-    programs = _programs()
-    if programs is None:
+    folder_with = programs()
+    if folder_with is None:
         throwaway.unavailable("postgresql", "PostgreSQL's initdb and postgres are not installed")
     with throwaway.server_folder("postgres") as folder:
         data = folder / "data"
-        prepare = [programs / "initdb", "--no-sync", "--auth=trust", "--locale=C", "--encoding=UTF8"]
+        prepare = [
+            folder_with / "initdb",
+            "--no-sync",
+            "--auth=trust",
+            "--locale=C",
+            "--encoding=UTF8",
+        ]
         throwaway.run([*prepare, f"--username={USER}", f"--pgdata={data}"], "postgres")
         settings = {
             "listen_addresses": "",
@@ -50,14 +56,14 @@ def postgresql_server() -> Iterator[PostgresqlServer]:
             "full_page_writes": "off",
             "max_connections": "20",
         }
-        command = [programs / "postgres", "-D", data]
+        command = [folder_with / "postgres", "-D", data]
         command += [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
         ready = "ready to accept connections"
         with throwaway.running(command, folder, "postgres", ready=ready, stop=signal.SIGQUIT):
             yield PostgresqlServer(folder)
 
 
-def _programs() -> Path | None:
+def programs() -> Path | None:
     """Return where the newest server's programs are; Debian keeps them off the PATH."""
     on_path = shutil.which("initdb")
     found = [Path(on_path).resolve()] if on_path else Path("/usr/lib/postgresql").glob("*/bin/initdb")
