@@ -30,7 +30,7 @@ def test_stopped_server_leaves_no_thread():
 
     with SandboxServer() as sandbox:
         requests.get(f"{sandbox.url}/sandbox/stats", timeout=5)
-        assert set(threading.enumerate()) > before
+        assert set(threading.enumerate()) - before
 
     assert {thread.name for thread in threading.enumerate() if thread not in before} == set()
 
