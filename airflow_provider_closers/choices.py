@@ -18,6 +18,11 @@ def check_choice(parameter: str, value: Any, allowed: Sequence[str]) -> None:
     """
     if value in allowed:
         return
-    nearest = difflib.get_close_matches(str(value), allowed, n=1)
-    hint = f" (did you mean {nearest[0]!r}?)" if nearest else ""
+    hint = did_you_mean(value, allowed)
     raise ClosersConfigError(f"{parameter} is {value!r}; it must be one of {', '.join(allowed)}{hint}.")
+
+
+def did_you_mean(value: Any, words: Sequence[str]) -> str:
+    """Return the nearest of some words as a question to end a message with; empty if none is near."""
+    nearest = difflib.get_close_matches(str(value), words, n=1)
+    return f" (did you mean {nearest[0]!r}?)" if nearest else ""

@@ -127,8 +127,7 @@ class PushOperator(BaseOperator):
         :raises ClosersError: What stopped the push before its end, one of its family.
         """
         self._check_limits()
-        checkpoint = self._checkpoint(context)
-        with self._rejects_file(context, checkpoint) as rejects, self._stoppable():
+        with self._rejects_file(context) as rejects, self._stoppable():
             report = self.hook.push(
                 self.operation,
                 self._records_in_limit(context),
@@ -141,7 +140,7 @@ class PushOperator(BaseOperator):
                 suppression=self._suppression(),
                 preview=self.preview,
                 on_reject=rejects,
-                checkpoint=checkpoint,
+                checkpoint=self._checkpoint(context),
                 on_interrupt=lambda report: self._publish(_with_path(report, rejects), context),
             )
         return self._conclude(_with_path(report, rejects), context)
@@ -213,16 +212,13 @@ class PushOperator(BaseOperator):
         if isinstance(limit, bool) or not isinstance(limit, int) or limit < 0:
             raise ClosersConfigError(f"max_deletes is {limit!r}; it must be a count of records.")
 
-    def _rejects_file(
-        self, context: Any, checkpoint: Checkpoint | None
-    ) -> AbstractContextManager[RejectsFile | None]:
+    def _rejects_file(self, context: Any) -> AbstractContextManager[RejectsFile | None]:
         if not self.rejects_path or self.preview:
             return nullcontext()  # A preview must not replace what the last push left to be mended.
-        from airflow_provider_closers.push.checkpoint import is_usable
         from airflow_provider_closers.push.rejects import RejectsFile
 
-        is_resumed = checkpoint is not None and is_usable(checkpoint.load(), self.operation)
-        return RejectsFile(path_of_instance(self.rejects_path, context), keep=is_resumed)
+        # The push itself drops what is there, unless it goes on from a checkpoint.
+        return RejectsFile(path_of_instance(self.rejects_path, context), keep=True)
 
     def _checkpoint(self, context: Any) -> Checkpoint | None:
         from airflow_provider_closers.operators.resume import checkpoint_of
@@ -299,7 +295,7 @@ class PushOperator(BaseOperator):
 
 def _with_path(report: PushReport, rejects: RejectsFile | None) -> PushReport:
     """Say in the report where the rejects are, if there are any."""
-    if rejects is not None and rejects.is_written:
+    if rejects is not None and report.rejected and rejects.is_written:
         report.rejects_path = rejects.path
     return report
 

@@ -76,14 +76,11 @@ class _SinceFirstTry:
     def __init__(self, checkpoint: Checkpoint, first_try: int) -> None:
         self._checkpoint = checkpoint
         self._first_try = first_try
-        self._is_silent = False
 
     def load(self) -> dict[str, Any] | None:
         state = self._checkpoint.load()
         if state and state.get("first_try") != self._first_try:
-            if not self._is_silent:
-                log.info("The checkpoint is from before the task was cleared: starting afresh.")
-            self._is_silent = True
+            log.info("The checkpoint is from before the task was cleared: starting afresh.")
             return None
         return state
 

@@ -320,8 +320,7 @@ class _Run:
     def _update_report(self, unread: int = 0) -> None:
         report = self._report
         report.total = self._read + unread
-        settled = sum(n for name, n in report.outcomes.items() if name != Outcome.UNRESOLVED)
-        report.unresolved = report.total - settled
+        report.unresolved = report.total - report.settled
         report.requests = self._requests_before + self._window.requests
         report.retries = self._retries_before + self._window.retries
         report.seconds = self._seconds_before + time.monotonic() - self._started

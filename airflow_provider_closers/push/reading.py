@@ -98,8 +98,10 @@ def _described(error: Exception, record: Any) -> str:
 
 
 def _about_missing_key(key: Any, record: Mapping[Any, Any]) -> str:
-    # A key that is one of the record's values was looked for elsewhere, and is nobody's to read.
-    if not isinstance(key, str) or len(key) > 80 or key in record or key in map(str, record.values()):
+    # A key that is one of the record's values, or an email, was looked for elsewhere: nobody is to read it.
+    if not isinstance(key, str) or len(key) > 80 or "@" in key:
+        return ""
+    if key in record or key in map(str, record.values()):
         return ""
     nearest = difflib.get_close_matches(key, [name for name in record if isinstance(name, str)], n=1)
     return f": the record has no {key!r}{f' (nearest: {nearest[0]!r})' if nearest else ''}"

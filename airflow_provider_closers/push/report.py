@@ -97,6 +97,11 @@ class PushReport:
         """The count of each outcome, zeros included."""
         return {outcome.value: getattr(self, outcome.value) for outcome in Outcome}
 
+    @property
+    def settled(self) -> int:
+        """How many records ended in another way than unresolved."""
+        return sum(self.outcomes.values()) - self.unresolved
+
     def as_dict(self) -> dict[str, Any]:
         """Return the report as a small JSON object, with emails masked."""
         return {

@@ -115,7 +115,7 @@ class Saver:
             if under_way.get(index, self.may_have_been_sent(index))
         ]
         state = self._state(report, self._ledger.position, doubtful)
-        if _settled(report) != state["read"] - len(state["open"]):
+        if report.settled != state["read"] - len(state["open"]):
             # Stopped between two lines that belong together: what was saved before is older, and right.
             log.warning("The push was stopped while it counted; the checkpoint stays as it was saved before.")
             return None
@@ -172,7 +172,3 @@ class Saver:
             "counts": counts,
             "rejects": told["rejects"],
         }
-
-
-def _settled(report: PushReport) -> int:
-    return sum(n for name, n in report.outcomes.items() if name != Outcome.UNRESOLVED)

@@ -5,6 +5,7 @@ Where the records of a transfer come from. Imports no Airflow.
 - ``finding``: the files that a path stands for: itself, what is in a folder, what matches a pattern.
 - ``content``: what is in a file, unzipped.
 - ``lines``: a text's lines, in bounded memory, those that can't be read among them.
+- ``columns``: the names of a table's columns.
 
 One room per format:
 

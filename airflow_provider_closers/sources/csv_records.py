@@ -10,14 +10,15 @@ follows is read again, beginning with the next line.
 from __future__ import annotations
 
 import csv
-import difflib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from airflow_provider_closers.choices import did_you_mean
 from airflow_provider_closers.errors import ClosersConfigError
 from airflow_provider_closers.push.source import Unreadable
+from airflow_provider_closers.sources.columns import check_names
 from airflow_provider_closers.sources.content import opened
 from airflow_provider_closers.sources.lines import (
     LONGEST_LINE,
@@ -83,8 +84,7 @@ class CsvFormat:
 
 
 def _unknown(name: Any) -> ClosersConfigError:
-    nearest = difflib.get_close_matches(str(name), _OPTIONS, n=1)
-    hint = f" (did you mean {nearest[0]!r}?)" if nearest else ""
+    hint = did_you_mean(name, _OPTIONS)
     return ClosersConfigError(f"csv_options has {name!r}; it may have {', '.join(_OPTIONS)}{hint}.")
 
 
@@ -98,12 +98,7 @@ def _checked_fieldnames(names: Any) -> list[str]:
 
 
 def _check_names(names: Sequence[str], whose: str) -> None:
-    for name in names:
-        if name.strip() and names.count(name) > 1:
-            raise ClosersConfigError(
-                f"{whose} has the column {name!r} {names.count(name)} times; it must have it once. "
-                "Nothing was sent."
-            )
+    check_names(filter(str.strip, names), whose, "Nothing was sent.")  # Those without a name are left out.
 
 
 def csv_records(path: Path, *, encoding: str, csv_format: CsvFormat) -> Iterator[list[Any]]:

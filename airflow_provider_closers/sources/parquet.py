@@ -8,6 +8,7 @@ from typing import Any
 
 from airflow_provider_closers.errors import ClosersConfigError
 from airflow_provider_closers.push.source import Unreadable
+from airflow_provider_closers.sources.columns import check_names
 from airflow_provider_closers.sources.content import opened_to_seek
 
 _OLDEST_PYARROW = 20  # The first that makes a dict of a map.
@@ -47,7 +48,7 @@ def parquet_records(path: Path) -> Iterator[list[Any]]:
         content.seek(0)
         # So that of a row group no more than this is in memory.
         with ParquetFile(content, pre_buffer=False, buffer_size=_BUFFER) as file:
-            _check_names(file.schema_arrow.names, path)
+            check_names(file.schema_arrow.names, repr(str(path)), "Nothing of it was sent.")
             number = 1
             for batch in file.iter_batches(_ROWS, use_threads=False):
                 yield list(_records(_plain(batch), path, number))
@@ -59,15 +60,6 @@ def _check_start(start: bytes, path: Path) -> None:
         raise ClosersConfigError(
             f"{str(path)!r} is not Parquet; file_format says what it is. Nothing of it was sent."
         )
-
-
-def _check_names(names: list[str], path: Path) -> None:
-    for name in names:
-        if names.count(name) > 1:
-            raise ClosersConfigError(
-                f"{str(path)!r} has the column {name!r} {names.count(name)} times; it must have it once. "
-                "Nothing of it was sent."
-            )
 
 
 def _records(batch: Any, path: Path, number: int) -> Iterator[Any]:

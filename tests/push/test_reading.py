@@ -100,6 +100,10 @@ def looks_up_a_value(record: dict[str, Any]) -> Any:
     return COUNTRIES[record["country"]]
 
 
+def looks_up_an_email_in_another_spelling(record: dict[str, Any]) -> Any:
+    return COUNTRIES[record["email"].upper()]
+
+
 def raises_what_holds_the_email(record: dict[str, Any]) -> Any:
     raise ValueError(f"what about {record['email']}?")
 
@@ -111,6 +115,11 @@ def raises_what_holds_the_email(record: dict[str, Any]) -> Any:
             looks_up_a_missing_column,
             "KeyError: the record has no 'firstname' (nearest: 'first_name') (test_reading.py, line {})",
             id="a column that is not there",
+        ),
+        pytest.param(
+            looks_up_an_email_in_another_spelling,
+            "KeyError (test_reading.py, line {})",
+            id="an email in another table",
         ),
         pytest.param(looks_up_a_value, "KeyError (test_reading.py, line {})", id="a value in another table"),
         pytest.param(
