@@ -70,6 +70,11 @@ _ANSWER_LOST_ON_THE_WAY = frozenset({502, 504, 520, 522, 524})
 _UNAVAILABLE = frozenset({408, 425})
 
 
+def is_transient_status(status: int) -> bool:
+    """Tell whether a status says that the same request may well succeed a little later."""
+    return status == 429 or status >= 500 or status in _UNAVAILABLE
+
+
 def read_answer(method: str, status: int, headers: Mapping[str, str], body: bytes, now: float) -> Answer:
     """
     Tell what an answer means.

@@ -1,4 +1,4 @@
-"""Arguments that are one of a few words."""
+"""Arguments that are one of a few words, or a number within bounds."""
 
 from __future__ import annotations
 
@@ -20,6 +20,17 @@ def check_choice(parameter: str, value: Any, allowed: Sequence[str]) -> None:
         return
     hint = did_you_mean(value, allowed)
     raise ClosersConfigError(f"{parameter} is {value!r}; it must be one of {', '.join(allowed)}{hint}.")
+
+
+def check_number(parameter: str, value: Any, lowest: float, highest: float) -> None:
+    """
+    Check that an argument is a number within bounds, these included.
+
+    :param parameter: Its name, for the message.
+    :raises ClosersConfigError: It is not; names what is allowed.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or not lowest <= value <= highest:
+        raise ClosersConfigError(f"{parameter} is {value!r}; it must be a number from {lowest} to {highest}.")
 
 
 def did_you_mean(value: Any, words: Sequence[str]) -> str:

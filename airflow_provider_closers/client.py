@@ -127,14 +127,13 @@ def error_from(method: str, answer: Answer) -> ClosersError:
         case Verdict.UNAUTHORIZED:
             return ClosersAuthError(f"{what}: the API refused the key; check the connection's password.")
         case Verdict.RATE_LIMITED:
-            wait = "" if answer.retry_after is None else f", in {answer.retry_after:.0f} s"
             return ClosersRateLimitError(
-                f"{what}: too many requests; try again later{wait}.", answer.retry_after
+                f"{what}: too many requests; try again later{_in(answer)}.", answer.retry_after
             )
         case Verdict.UNAVAILABLE:
             # What the API wrote is not repeated; what kept us from an answer is our own words.
             why = f" ({answer.reason})" if answer.status is None else ""
-            return ClosersUnavailableError(f"{what}{why}; try again later.")
+            return ClosersUnavailableError(f"{what}{why}; try again later{_in(answer)}.", answer.retry_after)
         case Verdict.EXISTS:
             return ProspectExistsError(f"{what}: a prospect with this email exists.")
         case Verdict.NOT_FOUND:
@@ -147,6 +146,10 @@ def error_from(method: str, answer: Answer) -> ClosersError:
             )
         case _:
             return ClosersAPIError(f"{what}: the API refused the request.", answer.status or 0, answer.text)
+
+
+def _in(answer: Answer) -> str:
+    return "" if answer.retry_after is None else f", in {answer.retry_after:.0f} s"
 
 
 def _blotted(value: Any, *secrets: str) -> Any:

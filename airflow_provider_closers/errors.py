@@ -8,11 +8,13 @@ What can go wrong; each leaf is there because a caller does something different 
     ├── InvalidProspectError     mend the record; nothing was sent (also a ValueError)
     ├── TooManyDeletesError      look at the input, then raise the limit (also a ValueError)
     ├── ClosersAuthError         mend the key; nothing else helps
-    ├── ClosersRateLimitError    come back after ``retry_after`` seconds
-    ├── ClosersUnavailableError  try again later
+    ├── ClosersTryLaterError     come back, after ``retry_after`` seconds where that is known
+    │   ├── ClosersRateLimitError    with fewer requests
+    │   └── ClosersUnavailableError  as before
     ├── ProspectExistsError      update instead
     ├── ProspectNotFoundError    create instead
     ├── ClosersAPIError          any other refusal: read ``text``
+    ├── CheckpointDroppedError   run again, to start over
     └── PushFailedError          read ``report``: some records did not make it
 
     BaseException
@@ -46,9 +48,9 @@ class ClosersAuthError(ClosersError):
     """The API refused the key (401 or 403)."""
 
 
-class ClosersRateLimitError(ClosersError):
+class ClosersTryLaterError(ClosersError):
     """
-    The API asked to slow down (429) more often, or for longer, than a call waits.
+    Nothing is wrong with the request; the API has no time for it.
 
     :param message: What was asked and answered.
     :param retry_after: Seconds the API asked to wait, ``None`` where it did not say.
@@ -63,7 +65,11 @@ class ClosersRateLimitError(ClosersError):
         return self.message
 
 
-class ClosersUnavailableError(ClosersError):
+class ClosersRateLimitError(ClosersTryLaterError):
+    """The API asked to slow down (429) more often, or for longer, than a call waits."""
+
+
+class ClosersUnavailableError(ClosersTryLaterError):
     """No answer that can be used: no connection, a time-out, a 5xx, a proxy's page."""
 
 
@@ -94,6 +100,10 @@ class ClosersAPIError(ClosersError):
         return self.message
 
 
+class CheckpointDroppedError(ClosersError):
+    """The checkpoint is of another input, and this one may be readable only once; the checkpoint is gone."""
+
+
 class PushStoppedError(BaseException):
     """The push was told to stop; no record's error, so that nobody who handles those catches it."""
 
@@ -113,3 +123,14 @@ class PushFailedError(ClosersError):
 
     def __str__(self) -> str:
         return self.message
+
+
+def is_final(error: BaseException) -> bool:
+    """
+    Tell whether no other try of the same push can fare better: a bad key, a guard, an unusable argument.
+
+    Rejects are final where the API refused them, or they broke a record rule; not where it failed at one.
+    """
+    if isinstance(error, PushFailedError):
+        return not error.report.may_pass
+    return isinstance(error, ClosersConfigError | ClosersAuthError | TooManyDeletesError)

@@ -133,6 +133,7 @@ class ClosersHook(BaseHook):
         preview: bool = False,
         on_reject: Callable[[Reject], None] | None = None,
         checkpoint: Checkpoint | None = None,
+        longest_wait: float = 300.0,
         on_interrupt: Callable[[PushReport], None] | None = None,
     ) -> PushReport:
         """
@@ -159,12 +160,15 @@ class ClosersHook(BaseHook):
         :param on_reject: Called with each reject.
         :param checkpoint: An object with ``load()`` and ``save(state)``, where the push keeps how
             far it got, so that another one with the same input goes on from there.
+        :param longest_wait: Seconds of ``Retry-After`` that the push sits out; a longer one stops it, and
+            the report's ``error`` has it as ``retry_after``.
         :param on_interrupt: Called with the report of a push that ends with an exception: the input's,
             or a signal's.
         :return: The counts, and the first rejects.
         :raises ClosersConfigError: The connection or an argument is unusable; nothing was sent.
         """
         from airflow_provider_closers.client import ClosersClient
+        from airflow_provider_closers.hooks.metrics import PushMetrics
         from airflow_provider_closers.prospect import RecordRules
         from airflow_provider_closers.push.engine import Push
         from airflow_provider_closers.push.journey import Route
@@ -189,7 +193,9 @@ class ClosersHook(BaseHook):
                 preview=preview,
                 on_reject=on_reject,
                 checkpoint=checkpoint,
+                longest_wait=longest_wait,
                 on_interrupt=on_interrupt,
+                meter=PushMetrics(operation, self.closers_conn_id),
             )
             return push.run(records_of(prospects, operation))
 

@@ -19,6 +19,7 @@ What the window decides by, each without threads or I/O:
 What comes of it:
 
 - ``report``: outcomes, rejects and counts.
+- ``history``: how it went over time, in a few dozen moments.
 - ``progress``: how a push goes, in words for the log.
 - ``rejects``: the rejects' file.
 - ``checkpoint``: where a push stands, so that a later try can go on from there.

@@ -8,18 +8,21 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, get_args
 
+from airflow_provider_closers.push.history import Moment
 from airflow_provider_closers.push.report import Outcome
 from airflow_provider_closers.storage import whole_file
 
 Record = tuple[int, Any]
 
 # Goes up when an older state can't be read any more.
-_VERSION = 2
+_VERSION = 3
 
 _OUTCOMES = frozenset(outcome.value for outcome in Outcome)
-_OTHER_COUNTS = {"withheld_flags", "requests", "retries", "seconds"}
+_OTHER_COUNTS = {"withheld_flags", "requests", "retries", "throttled", "may_pass", "seconds"}
+
+_FIGURES_OF_A_MOMENT = len(get_args(Moment))
 
 # Their order depends on their members' hashes, and those of text on the process.
 _SETS = (set, frozenset)
@@ -92,6 +95,8 @@ def is_usable(state: Any, operation: str) -> bool:
             and announced >= read
             and (doubtful is None or all(type(index) is int for index in doubtful))
             and all(reject.keys() == {"index", "email", "reason"} for reject in state["rejects"])
+            and all(n > 0 for n in state["reasons"].values())
+            and all(len(moment) == _FIGURES_OF_A_MOMENT for moment in state["pace"])
             and isinstance(state["fingerprint"], str)
         )
     except (KeyError, TypeError, AttributeError):

@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from typing import Any, Protocol
 
-from airflow_provider_closers.errors import ClosersConfigError
+from airflow_provider_closers.choices import check_number
+from airflow_provider_closers.errors import CheckpointDroppedError
 from airflow_provider_closers.prospect import Prospect, RecordRules, mask_email
 from airflow_provider_closers.push.checkpoint import (
     Checkpoint,
@@ -18,11 +19,13 @@ from airflow_provider_closers.push.checkpoint import (
     Record,
     is_usable,
 )
+from airflow_provider_closers.push.history import History
 from airflow_provider_closers.push.journey import Route
 from airflow_provider_closers.push.progress import Progress, table
 from airflow_provider_closers.push.reading import Reader, Refusal, Transform
 from airflow_provider_closers.push.rejects import RejectSink, as_sink
-from airflow_provider_closers.push.report import REJECTS_KEPT, Outcome, PushReport, Reject
+from airflow_provider_closers.push.report import Outcome, PushReport, Reject
+from airflow_provider_closers.push.retry import LONGEST_WAIT
 from airflow_provider_closers.push.saver import Saver
 from airflow_provider_closers.push.source import Source, Unreadable
 from airflow_provider_closers.push.window import Client, Entry, Window
@@ -52,6 +55,18 @@ class Suppression(Protocol):
         """Put addresses on the list, for good when this returns."""
 
 
+class Meter(Protocol):
+    """Is told how a push goes, for those who watch over many of them."""
+
+    def note(self, report: PushReport, latencies: Sequence[float], /) -> None:
+        """
+        Take note of a push's figures; called when it begins, now and then, and when it ends.
+
+        :param report: How it stands. When it begins, it counts what earlier tries came to.
+        :param latencies: Seconds from request to answer, of some of the requests since the last call.
+        """
+
+
 @dataclass(frozen=True, kw_only=True)
 class Push:
     """
@@ -67,7 +82,9 @@ class Push:
     :param preview: Read and check everything, send nothing.
     :param on_reject: Called with each reject, in this thread.
     :param checkpoint: Where to keep how far the push got.
+    :param longest_wait: Seconds of ``Retry-After`` that the push sits out; a longer one stops it.
     :param on_interrupt: Called with the report of a push that ends with an exception.
+    :param meter: Is told how the push goes, in this thread.
     """
 
     client: Client
@@ -79,7 +96,12 @@ class Push:
     preview: bool = False
     on_reject: Callable[[Reject], None] | None = None
     checkpoint: Checkpoint | None = None
+    longest_wait: float = LONGEST_WAIT
     on_interrupt: Callable[[PushReport], None] | None = None
+    meter: Meter | None = None
+
+    def __post_init__(self) -> None:
+        check_number("longest_wait", self.longest_wait, 0, 86_400)
 
     def run(self, records: Iterable[Any]) -> PushReport:
         """
@@ -111,7 +133,7 @@ class Push:
         assert self.checkpoint is not None  # noqa: S101 - it is where the state came from
         self.checkpoint.save({})
         if not isinstance(records, Source | Collection):
-            raise ClosersConfigError(
+            raise CheckpointDroppedError(
                 "The checkpoint was made on another input, host or set of rules, and this input may be one "
                 "that can be read only once; the checkpoint is dropped: run again to start over."
             )
@@ -130,7 +152,7 @@ class _Run:
         self._push = push
         self._on_reject = rejects
         self._report = PushReport(operation=push.route.operation, preview=push.preview)
-        self._window = Window(push.client, push.settings, push.route)
+        self._window = Window(push.client, push.settings, push.route, push.longest_wait)
         self._reader = Reader(push.rules, push.transform)
         # Records that were read before their turn, by their index.
         self._read_ahead: dict[int, Prospect | Refusal | None] = {}
@@ -139,8 +161,10 @@ class _Run:
 
         purpose = f"{push.settings.base_url} {push.route!r} {push.rules!r}"
         checkpoint = None if push.preview else push.checkpoint
+        self._history = History()
         self._saver = Saver(checkpoint, rejects, purpose, self._window.capacity)
         self._is_complete = False
+        self._has_meter_failed = False
 
         self._started = time.monotonic()
         self._log_at = self._started + _SECONDS_BETWEEN_LOG_LINES
@@ -149,7 +173,8 @@ class _Run:
         to_do: Iterator[Record] = enumerate(records)
         if state:
             to_do = chain(self._resume(to_do, state), to_do)
-            self._update_report()
+        self._note_moment()
+        self._measure()
         self._progress = Progress(_length_of(records), self._report.total - self._report.unresolved)
         if self._push.suppression is not None and self._push.route.operation == "delete":
             to_do = self._with_erasures_listed(to_do)
@@ -267,8 +292,7 @@ class _Run:
 
     def _reject(self, reject: Reject) -> None:
         self._on_reject(reject)  # Should it raise, the record stays open: its reject is not safe.
-        if len(self._report.rejects) < REJECTS_KEPT:
-            self._report.rejects.append(reject)
+        self._report.note_reject(reject)
         self._count(reject.index, Outcome.REJECTED)
 
     def _count(self, index: int, outcome: Outcome) -> None:
@@ -281,7 +305,7 @@ class _Run:
         self._on_reject.flush()
 
     def _finish(self, records: Iterable[Any], to_do: Iterator[Record]) -> None:
-        self._update_report()
+        self._note_moment()
         self._saver.save_last(
             self._report,
             is_complete=self._is_complete,
@@ -290,6 +314,7 @@ class _Run:
         self._report.error = self._window.error
         self._update_report(self._count_unread(records, to_do))
         log.info("%s", table(self._report, self._window))
+        self._measure()
 
     def _report_interrupt(self) -> None:
         try:
@@ -323,14 +348,41 @@ class _Run:
         report.unresolved = report.total - report.settled
         report.requests = self._requests_before + self._window.requests
         report.retries = self._retries_before + self._window.retries
-        report.seconds = self._seconds_before + time.monotonic() - self._started
+        report.throttled = self._throttled_before + self._window.throttled
+        report.seconds = self._seconds
+
+    @property
+    def _seconds(self) -> float:
+        return self._seconds_before + time.monotonic() - self._started
+
+    def _note_moment(self) -> None:
+        self._update_report()
+        report = self._report
+        self._history.note(
+            (report.seconds, report.settled, report.requests, report.retries, report.throttled)
+        )
+        report.pace = self._history.moments
+
+    def _measure(self) -> None:
+        if self._push.meter is None or self._has_meter_failed:
+            return
+        latencies = [*self._window.latencies]
+        self._window.latencies.clear()
+        try:
+            self._push.meter.note(self._report, latencies)
+        except Exception:
+            log.warning("The push can't be measured.", exc_info=True)
+            self._has_meter_failed = True
 
     def _keep_posted(self) -> None:
         now = time.monotonic()
+        if self._history.is_due(self._seconds):
+            self._note_moment()
         if now >= self._log_at:
             self._log_at = now + _SECONDS_BETWEEN_LOG_LINES
             self._update_report()
             log.info("%s", self._progress.line(self._report, self._window))
+            self._measure()
         if self._saver.is_due(now):
             self._save()
 
@@ -342,6 +394,7 @@ class _Run:
 
     _requests_before = 0
     _retries_before = 0
+    _throttled_before = 0
     _seconds_before = 0.0
 
     def _resume(self, numbered: Iterator[Record], state: dict[str, Any]) -> list[Record]:
@@ -350,8 +403,12 @@ class _Run:
         counts = dict(state["counts"])
         self._requests_before = counts.pop("requests")
         self._retries_before = counts.pop("retries")
+        self._throttled_before = counts.pop("throttled")
         self._seconds_before = counts.pop("seconds")
         self._report.withheld_flags = counts.pop("withheld_flags")
+        self._report.may_pass = counts.pop("may_pass")
+        self._report.reasons.update(state["reasons"])
+        self._history = History(state["pace"])
         for outcome, records in counts.items():
             self._report.count(Outcome(outcome), records)
         self._report.rejects = [

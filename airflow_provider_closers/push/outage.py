@@ -29,10 +29,12 @@ class OutageWatch:
 
     :param outage_seconds: After so long without a useful answer it is an outage.
     :param window: Requests in flight at once, at most.
+    :param longest_wait: Seconds of a wait that the API asked for which are no part of an outage, at most.
     """
 
-    def __init__(self, outage_seconds: float, window: int) -> None:
+    def __init__(self, outage_seconds: float, window: int, longest_wait: float = LONGEST_WAIT) -> None:
         self._outage_seconds = outage_seconds
+        self._longest_wait = longest_wait
         self._answers_until_dark = max(window, _FEWEST_ANSWERS)
         self._useless_in_a_row = 0
         self._since = self._noted_at = 0.0
@@ -88,7 +90,7 @@ class OutageWatch:
 
     def is_outage(self, now: float) -> bool:
         """Tell whether nothing was of use for too long."""
-        seconds = now - self._since - min(self._excused, LONGEST_WAIT)
+        seconds = now - self._since - min(self._excused, self._longest_wait)
         return self._useless_in_a_row >= _FEWEST_ANSWERS and seconds > self._outage_seconds
 
     def _excuse(self, now: float, until: float) -> None:

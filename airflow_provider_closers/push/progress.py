@@ -34,8 +34,8 @@ class Progress:
             parts.append(f"{report.rejected:,} rejected")
         if report.retries:
             parts.append(f"{report.retries:,} retries")
-        if window.throttled:
-            parts.append(f"{window.throttled:,} answered 429")
+        if report.throttled:
+            parts.append(f"{report.throttled:,} answered 429")
         pace = f"at most {_rate(window.rate)} requests/s" if window.rate else "no limit"
         parts.append(f"pace: {pace}, {window.in_flight} in flight")
         return "; ".join(parts)
@@ -60,7 +60,7 @@ def table(report: PushReport, window: Window) -> str:
     if report.withheld_flags:
         rows.append(("withheld flags", f"{report.withheld_flags:>11,}"))
     asides = [f"{report.retries:,} retries"] if report.retries else []
-    asides += [f"{window.throttled:,} answered 429"] if window.throttled else []
+    asides += [f"{report.throttled:,} answered 429"] if report.throttled else []
     rows.append(("requests", f"{report.requests:>11,}" + (f"  ({', '.join(asides)})" if asides else "")))
     head = f"{operation}{early}: {report.total:,} records in {duration(report.seconds)}{speed}"
     return "\n".join([head, *(f"  {name:<14} {figures}" for name, figures in rows)])

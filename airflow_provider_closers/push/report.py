@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import enum
+import re
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
+from airflow_provider_closers.answer import is_transient_status
 from airflow_provider_closers.errors import ClosersError
+from airflow_provider_closers.push.history import Moment
 
 #: How many rejects the report itself keeps; all of them go to ``on_reject``.
 REJECTS_KEPT = 20
+
+# Reasons that are counted, and those of them that the report tells: an API may have a new one each time.
+_REASONS_COUNTED = 50
+_REASONS_TOLD = 10
+_OTHER_REASONS = "other reasons"
+_PLACE = re.compile(r"\b(lines?) \d+(?: to \d+)?")
 
 
 class Outcome(enum.StrEnum):
@@ -46,6 +56,11 @@ class Reject:
     status: int | None = None
     email: str | None = None
 
+    @property
+    def may_pass(self) -> bool:
+        """Whether the API failed at this record rather than refuse it: another day it may take it."""
+        return self.attempts > 0 and (self.status is None or is_transient_status(self.status))
+
     def as_dict(self) -> dict[str, Any]:
         """Return the small form for the report."""
         return {"index": self.index, "email": self.email, "reason": self.reason}
@@ -62,7 +77,11 @@ class PushReport:
     :param withheld_flags: Status flags that were ``False`` and therefore not sent.
     :param requests: Requests sent, the retries among them.
     :param retries: Requests sent again after an answer that was no use.
+    :param throttled: Requests that were answered 429.
     :param seconds: How long it took.
+    :param pace: How it went over time, in 60 moments at most.
+    :param reasons: How many records were rejected why, without the line that a reason names.
+    :param may_pass: Rejected records that the API failed at rather than refused.
     :param rejects: The first 20 rejects.
     :param rejects_path: Where all of them are.
     :param error: What stopped the push before its end.
@@ -83,7 +102,11 @@ class PushReport:
     withheld_flags: int = 0
     requests: int = 0
     retries: int = 0
+    throttled: int = 0
     seconds: float = 0.0
+    pace: list[Moment] = field(default_factory=list)
+    reasons: Counter[str] = field(default_factory=Counter)
+    may_pass: int = 0
     rejects: list[Reject] = field(default_factory=list)
     rejects_path: str | None = None
     error: ClosersError | None = None
@@ -91,6 +114,15 @@ class PushReport:
     def count(self, outcome: Outcome, records: int = 1) -> None:
         """Count records as ended so; ``total`` is counted where the records are read."""
         setattr(self, outcome.value, getattr(self, outcome.value) + records)
+
+    def note_reject(self, reject: Reject) -> None:
+        """Keep what the report tells of a reject; :meth:`count` counts its record."""
+        if len(self.rejects) < REJECTS_KEPT:
+            self.rejects.append(reject)
+        reason = _PLACE.sub(r"\1 …", reject.reason)
+        is_counted = reason in self.reasons or len(self.reasons) < _REASONS_COUNTED
+        self.reasons[reason if is_counted else _OTHER_REASONS] += 1
+        self.may_pass += reject.may_pass
 
     @property
     def outcomes(self) -> dict[str, int]:
@@ -112,7 +144,13 @@ class PushReport:
             "withheld_flags": self.withheld_flags,
             "requests": self.requests,
             "retries": self.retries,
+            "throttled": self.throttled,
             "seconds": round(self.seconds, 3),
+            "error": str(self.error) if self.error else None,
+            "pace": [list(moment) for moment in self.pace],
+            "reject_reasons": [
+                {"reason": reason, "count": n} for reason, n in self.reasons.most_common(_REASONS_TOLD)
+            ],
             "rejects": [reject.as_dict() for reject in self.rejects],
             "rejects_path": self.rejects_path,
         }

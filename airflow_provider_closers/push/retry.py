@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from airflow_provider_closers.answer import Answer, Verdict
 
-#: The longest ``Retry-After`` that a push waits for, in seconds. A longer one (a daily quota, or
+#: The longest ``Retry-After`` that a push waits for by default, in seconds. A longer one (a daily quota, or
 #: nonsense) stops the push: a worker should not sit it out.
 LONGEST_WAIT = 300.0
 

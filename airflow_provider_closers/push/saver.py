@@ -163,12 +163,15 @@ class Saver:
         assert self._ledger is not None  # noqa: S101 - there is a checkpoint
         told = report.as_dict()
         counts = {name: n for name, n in report.outcomes.items() if name != Outcome.UNRESOLVED}
-        counts |= {name: told[name] for name in ("withheld_flags", "requests", "retries", "seconds")}
+        counts |= {name: told[name] for name in ("requests", "retries", "throttled", "seconds")}
+        counts |= {"withheld_flags": report.withheld_flags, "may_pass": report.may_pass}
         return {
             "operation": report.operation,
             **self._ledger.state(announced),
             # Which of the open records were sent is known only when nothing more is sent.
             "doubtful": doubtful,
             "counts": counts,
+            "pace": told["pace"],
+            "reasons": dict(report.reasons),
             "rejects": told["rejects"],
         }

@@ -40,6 +40,7 @@ from airflow_provider_closers.settings import ClosersSettings
 log = logging.getLogger(__name__)
 
 _NEVER = float("inf")
+_LATENCIES_KEPT = 100
 
 
 class Client(Protocol):
@@ -94,12 +95,16 @@ class Window:
     :param client: Sends the requests.
     :param settings: Concurrency, pace, tries, and how long an outage may last.
     :param route: What to do with each record.
+    :param longest_wait: Seconds of ``Retry-After`` that are waited for; a longer one stops the push.
     """
 
-    def __init__(self, client: Client, settings: ClosersSettings, route: Route) -> None:
+    def __init__(
+        self, client: Client, settings: ClosersSettings, route: Route, longest_wait: float = LONGEST_WAIT
+    ) -> None:
         self._client = client
         self._route = route
         self._max_attempts = settings.max_attempts
+        self._longest_wait = longest_wait
         self._max_workers = settings.max_concurrency
         #: Records under way at once, at most: enough to keep every worker busy while some wait.
         self.capacity = max(4 * settings.max_concurrency, 16)
@@ -108,7 +113,7 @@ class Window:
 
         now = time.monotonic()
         self._pacer = Pacer(settings.requests_per_second)
-        self._outage = OutageWatch(settings.outage_seconds, settings.max_concurrency)
+        self._outage = OutageWatch(settings.outage_seconds, settings.max_concurrency, longest_wait)
         self._budget = RetryBudget(now)
 
         # Not to be entered as a condition: its __enter__ can be interrupted after it took the lock.
@@ -142,6 +147,8 @@ class Window:
         self.error: ClosersError | None = None
         #: Requests sent, of those the repeated ones, and those that were answered 429.
         self.requests = self.retries = self.throttled = 0
+        #: Seconds from request to answer, the latest of them.
+        self.latencies: deque[float] = deque(maxlen=_LATENCIES_KEPT)
 
     # -- for the push's own thread
 
@@ -350,9 +357,10 @@ class Window:
 
     def _learn_from(self, entry: Entry, answer: Answer, now: float) -> None:
         """Take from an answer what concerns the requests that follow."""
+        self.latencies.append(now - entry.sent_at)
         self._outage.note(answer, entry.lane, entry.sent_at, now)
         self.throttled += answer.verdict is Verdict.RATE_LIMITED
-        if answer.verdict is Verdict.UNAUTHORIZED or asks_too_much(answer, LONGEST_WAIT):
+        if answer.verdict is Verdict.UNAUTHORIZED or asks_too_much(answer, self._longest_wait):
             return self._stop(error_from(entry.request.method, answer))
         self._pacer.note(answer, entry.sent_at, now)
         if answer.verdict not in NO_USE:

@@ -82,7 +82,11 @@ def test_the_xcom_is_the_report_as_a_small_json_object(sandbox):
         "withheld_flags": 1,
         "requests": 4,
         "retries": 0,
+        "throttled": 0,
         "seconds": report["seconds"],
+        "error": None,
+        "pace": [[0.0, 0, 0, 0, 0], [report["pace"][1][0], 5, 4, 0, 0]],
+        "reject_reasons": [{"reason": report["rejects"][0]["reason"], "count": 1}],
         "rejects": [{"index": 4, "email": "j***@acme", "reason": report["rejects"][0]["reason"]}],
         "rejects_path": None,
     }

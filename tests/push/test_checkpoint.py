@@ -20,7 +20,7 @@ ROWS = [{"email": f"p{i}@acme.io"} for i in range(6)]
 #: What the engine saves.
 STATE: dict[str, Any] = {
     "operation": "create",
-    "version": 2,
+    "version": 3,
     "read": 5,
     "open": [3, 4],
     "announced": 9,
@@ -37,8 +37,12 @@ STATE: dict[str, Any] = {
         "withheld_flags": 0,
         "requests": 3,
         "retries": 0,
+        "throttled": 0,
+        "may_pass": 1,
         "seconds": 0.25,
     },
+    "pace": [[0.0, 0, 0, 0, 0], [0.25, 3, 3, 0, 0]],
+    "reasons": {"no": 1},
     "rejects": [{"index": 1, "email": "j***@acme.io", "reason": "no"}],
 }
 
@@ -175,7 +179,7 @@ def changed(**changes: Any) -> dict[str, Any]:
         pytest.param("create", id="text"),
         pytest.param([STATE], id="a list"),
         pytest.param({"offset": 5}, id="another program's"),
-        pytest.param(changed(version=3), id="a later version's"),
+        pytest.param(changed(version=4), id="a later version's"),
         pytest.param(changed(version=1), id="an earlier version's"),
         pytest.param(changed(version=...), id="of no version"),
         *(pytest.param(changed(**{key: ...}), id=f"without {key}") for key in STATE),
@@ -197,6 +201,8 @@ def changed(**changes: Any) -> dict[str, Any]:
         pytest.param(changed(counts=STATE["counts"] | {"created": 3, "existing": -1}), id="a negative count"),
         pytest.param(changed(rejects=[{"index": 1}]), id="a reject without its reason"),
         pytest.param(changed(rejects=["no"]), id="a reject that is text"),
+        pytest.param(changed(pace=[[0.5, 3]]), id="a moment of other figures"),
+        pytest.param(changed(reasons=["no"]), id="reasons without counts"),
     ],
 )
 def test_what_can_t_be_gone_on_from_is_recognised(state):

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from airflow_provider_closers.errors import ClosersAuthError, ClosersConfigError, ClosersUnavailableError
+from airflow_provider_closers.errors import CheckpointDroppedError, ClosersAuthError, ClosersUnavailableError
 from airflow_provider_closers.push import saver
 from airflow_provider_closers.push.checkpoint import FileCheckpoint
 from airflow_provider_closers.push.rejects import RejectsFile
@@ -322,7 +322,7 @@ def test_another_input_that_can_be_read_once_is_refused_and_then_starts_over(
     records = change(people(40))
     sandbox.reset(keep=["prospects"])
 
-    with pytest.raises(ClosersConfigError, match=r"can be read only once; .*run again to start over"):
+    with pytest.raises(CheckpointDroppedError, match=r"can be read only once; .*run again to start over"):
         push("create", iter(records), checkpoint=checkpoint)
     assert sandbox.journal() == []
     report = push("create", iter(records), checkpoint=checkpoint)
@@ -356,12 +356,14 @@ def damaged(state: dict[str, Any]) -> dict[str, Any]:
     return {
         "cut short": None,
         "another program's": {"offset": 30},
-        "a later version's": state | {"version": 3, "counts": [["created", 30]]},
+        "a later version's": state | {"version": 4, "counts": [["created", 30]]},
         "without counts": {key: value for key, value in state.items() if key != "counts"},
         "without places": {key: value for key, value in state.items() if key != "open"},
         "an outcome of a later version": state | {"counts": state["counts"] | {"paused": 3}},
         "counts that don't add up": state | {"counts": state["counts"] | {"created": 3}},
         "rejects of another shape": state | {"rejects": [[1, "no"]]},
+        "moments of another shape": state | {"pace": [[0.5, 3]]},
+        "reasons of another shape": state | {"reasons": ["no"]},
     }
 
 
@@ -594,7 +596,7 @@ def test_an_input_that_only_looks_as_if_it_could_be_read_again_is_refused_once(p
     stopped_at(push, 30, people(40), checkpoint)
     others = [{"email": f"q{i}@acme.io"} for i in range(40)]
 
-    with pytest.raises(ClosersConfigError, match="can be read only once"):
+    with pytest.raises(CheckpointDroppedError, match="can be read only once"):
         push("create", Cursor(others), checkpoint=checkpoint)
     report = push("create", Cursor(others), checkpoint=checkpoint)
 
