@@ -25,7 +25,7 @@ class ClosersHook(BaseHook):
     """
     Talks to the Closers prospect API.
 
-    The connection is read on first use; see the README for its fields. The key travels in the
+    The connection is read on first use; see ``docs/connection.md`` for its fields. The key travels in the
     ``Authorization`` header only.
 
     :param closers_conn_id: The connection's id.

@@ -3,7 +3,7 @@ Every fault x every operation x every position, over real sockets.
 
 After each push three accounts must agree: the sandbox's prospects, its journal, and our report. The
 oracle (`Aftermath`) reads from the journal what happened to each record and says how it must have
-ended, by what the README promises; it shares no code with the engine.
+ended, by what `docs/retries-and-resume.md` promises; it shares no code with the engine.
 """
 
 from __future__ import annotations
