@@ -163,9 +163,10 @@ def check_log(lines: list[str]) -> None:
         withheld_flags=1,
         requests=2_000,
         retries=2,
+        throttled=2,
         seconds=31.1,
     )
-    window = SimpleNamespace(rate=80.0, in_flight=4, throttled=2, was_cut_short=False)
+    window = SimpleNamespace(rate=80.0, in_flight=4, was_cut_short=False)
     progress = Progress(total=1_000)
     written = [progress.line(report, window), *table(report, window).splitlines()]
 

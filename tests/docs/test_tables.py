@@ -1,4 +1,4 @@
-"""The tables of parameters say what the code takes."""
+"""The tables of parameters say what the code takes, and that of metrics what it counts."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from documents import PROJECT, tables
 
+from airflow_provider_closers.hooks.metrics import COUNTERS
 from airflow_provider_closers.operators import prospect
 from airflow_provider_closers.operators.push import PushOperator
 from airflow_provider_closers.settings import DEFAULTS
@@ -81,3 +82,9 @@ def test_the_connections_extras():
     extras = {name: default for name, (default, _) in documented("extra", "connection.md").items()}
 
     assert extras == DEFAULTS
+
+
+def test_the_metrics():
+    (table,) = [rows for rows in tables(DOCS / "observability.md") if rows[0][0] == "metric"]
+
+    assert {name.strip("`"): counts for name, counts in table[1:]} == COUNTERS
