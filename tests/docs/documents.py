@@ -58,7 +58,7 @@ def snippets(document: Path) -> Iterator[Snippet]:
         if token.type == "html_block":
             remarks |= dict(REMARK.findall(token.content))
             continue
-        if token.type == "fence":
+        if token.type in ("fence", "code_block"):  # the latter has no language, which nobody can check
             yield Snippet(document, token.map[0] + 2, token.info.strip(), token.content, remarks)
         remarks = {}
 

@@ -81,16 +81,16 @@ def test_a_snippet_for_another_airflow_is_passed_over(tmp_path):
 
 
 def makes_a_dag(snippet: Snippet) -> bool:
-    return re.search(r"^(@dag|with DAG)\b", snippet.text, re.MULTILINE) is not None
+    return re.search(r"^@dag|\bDAG\(", snippet.text, re.MULTILINE) is not None
 
 
 def run_python(snippet: Snippet, names: dict[str, Any]) -> None:
-    known = set(names)
+    before = dict(names)
     exec(compile(snippet.in_its_lines, snippet.document, "exec"), names)
-    for name in names.keys() - known:
-        if name.startswith("test_"):
+    for name, value in [*names.items()]:
+        if name.startswith("test_") and before.get(name) is not value:
             with pytest.MonkeyPatch.context() as monkeypatch:
-                names[name](monkeypatch)
+                value(monkeypatch)
 
 
 def run_dag(snippet: Snippet, folder: Path, sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch) -> None:
