@@ -55,6 +55,14 @@ UI_FIELD_BEHAVIOUR: dict[str, Any] = {
 }
 
 
+_ASSET_URI = {
+    "schemes": ["closers"],
+    "handler": "airflow_provider_closers.assets.closers.sanitize_uri",
+    "factory": "airflow_provider_closers.assets.closers.create_asset",
+    "to_openlineage_converter": "airflow_provider_closers.assets.closers.convert_asset_to_openlineage",
+}
+
+
 def get_provider_info() -> dict[str, Any]:
     """Return the provider's description, in the shape of Airflow's ``provider_info.schema.json``."""
     return {
@@ -92,6 +100,12 @@ def get_provider_info() -> dict[str, Any]:
                 "target-integration-name": "Closers",
                 "python-module": "airflow_provider_closers.transfers.file_to_closers",
             },
+        ],
+        "asset-uris": [_ASSET_URI],
+        "dataset-uris": [_ASSET_URI],  # what Airflow 2 calls them
+        "extra-links": [
+            "airflow_provider_closers.links.prospect.RejectsLink",
+            "airflow_provider_closers.links.prospect.ClosersLink",
         ],
         "connection-types": [
             {

@@ -13,6 +13,7 @@ from pathlib import Path
 import airflow
 import jsonschema
 import pytest
+from airflow.providers.common.compat.sdk import BaseOperatorLink
 
 from airflow_provider_closers.get_provider_info import CONN_FIELDS, get_provider_info
 from airflow_provider_closers.hooks.closers import ClosersHook
@@ -56,6 +57,13 @@ def test_everything_that_the_info_names_can_be_imported():
         for entry in info[kind]:
             for module in entry["python-modules"]:
                 importlib.import_module(module)
+    for name in info["extra-links"]:
+        module, _, link = name.rpartition(".")
+        assert issubclass(getattr(importlib.import_module(module), link), BaseOperatorLink)
+    for kind in ("asset-uris", "dataset-uris"):
+        for named in (info[kind][0][part] for part in ("handler", "factory", "to_openlineage_converter")):
+            module, _, function = named.rpartition(".")
+            assert callable(getattr(importlib.import_module(module), function))
     (connection_type,) = info["connection-types"]
     assert connection_type["hook-class-name"] == f"{ClosersHook.__module__}.{ClosersHook.__name__}"
     assert connection_type["connection-type"] == ClosersHook.conn_type

@@ -13,16 +13,21 @@ from airflow.providers.common.compat.sdk import AirflowSkipException, BaseOperat
 from airflow_provider_closers.choices import check_choice
 from airflow_provider_closers.errors import (
     ClosersConfigError,
+    ClosersError,
     PushFailedError,
     PushStoppedError,
     TooManyDeletesError,
+    is_final,
 )
 from airflow_provider_closers.hooks.closers import ClosersHook
+from airflow_provider_closers.links.prospect import ClosersLink, RejectsLink
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from airflow_provider_closers.push.checkpoint import Checkpoint
+    from airflow.providers.openlineage.extractors import OperatorLineage
+
+    from airflow_provider_closers.operators.resume import TaskCheckpoint
     from airflow_provider_closers.push.rejects import RejectsFile
     from airflow_provider_closers.push.report import PushReport
     from airflow_provider_closers.suppression import SuppressionList
@@ -30,6 +35,9 @@ if TYPE_CHECKING:
 #: The Airflow Variable that holds the key of the suppression list's hashes. Its name ends so that
 #: Airflow masks it.
 SUPPRESSION_SECRET_VARIABLE = "closers_suppression_secret"  # noqa: S105 - a name, not a secret
+
+#: What of the report is not part of an asset's event, which stays in Airflow's database for longer.
+_NOT_IN_EVENTS = frozenset({"pace", "rejects"})
 
 _WHAT_A_LIST_MAY_BE = "it must be the path of a file, or a mapping of 'conn_id' and 'sql'"
 
@@ -40,8 +48,14 @@ class PushOperator(BaseOperator):
 
     The task pushes every record it can, and then fails if more than ``max_rejects`` were rejected.
     Its XCom (``return_value``, also when it fails) is the report: ``operation``, ``preview``,
-    ``total``, one count per outcome, ``withheld_flags``, ``requests``, ``retries``, ``seconds``,
-    ``rejects`` (the first 20, emails masked) and ``rejects_path``.
+    ``total``, one count per outcome, ``withheld_flags``, ``requests``, ``retries``, ``throttled``,
+    ``seconds``, ``error``, ``pace``, ``reject_reasons``, ``rejects`` (the first 20, emails masked) and
+    ``rejects_path``.
+
+    Where the API asks for a longer wait than ``longest_wait``, the task is deferred until then, and goes
+    on where it stopped. On Airflow 3.3 a task without a ``retry_policy`` of its own has
+    :class:`~airflow_provider_closers.retry_policy.ClosersRetryPolicy`; on older ones a failure that no
+    other try could mend is an ``AirflowFailException``, which is not tried again.
 
     :param operation: ``create``, ``update``, ``upsert`` or ``delete``.
     :param closers_conn_id: The connection's id (templated).
@@ -66,6 +80,8 @@ class PushOperator(BaseOperator):
         so that a retry goes on from there (templated); a mapped task adds its map index to the name.
     :param rejects_path: A file on any ObjectStoragePath for the full rejects, as JSON Lines
         (templated); a mapped task adds its map index to the name.
+    :param longest_wait: Seconds of ``Retry-After`` that the task sits out on its worker. For a longer wait,
+        up to a day, it is deferred, which takes a running triggerer.
     :param on_empty: The task's end where there are no records: ``success``, ``skip`` or ``fail``.
     :param preview: Read, check and count everything, and send nothing.
     """
@@ -76,6 +92,7 @@ class PushOperator(BaseOperator):
         "checkpoint_path",
         "suppression_list",
     )
+    operator_extra_links = (RejectsLink(), ClosersLink())
     ui_color = "#e6f4ef"
 
     def __init__(
@@ -94,6 +111,7 @@ class PushOperator(BaseOperator):
         max_rejects: float = 0,
         checkpoint_path: str | None = None,
         rejects_path: str | None = None,
+        longest_wait: float = 300.0,
         on_empty: str = "success",
         preview: bool = False,
         **kwargs: Any,
@@ -112,9 +130,15 @@ class PushOperator(BaseOperator):
         self.max_rejects = max_rejects
         self.checkpoint_path = checkpoint_path
         self.rejects_path = rejects_path
+        self.longest_wait = longest_wait
         self.on_empty = on_empty
         self.preview = preview
+        if hasattr(self, "retry_policy"):  # Airflow 3.3 and newer
+            from airflow_provider_closers.retry_policy import ClosersRetryPolicy
+
+            self.retry_policy = self.retry_policy or ClosersRetryPolicy()
         self._is_pushing = False
+        self._report: PushReport | None = None
 
     def execute(self, context: Any) -> dict[str, Any]:
         """
@@ -124,8 +148,27 @@ class PushOperator(BaseOperator):
         :raises ClosersConfigError: The connection or a parameter is unusable; nothing was sent.
         :raises TooManyDeletesError: There are more records than ``max_deletes``; nothing was deleted.
         :raises PushFailedError: More rejects than allowed, or no records and ``on_empty="fail"``.
-        :raises ClosersError: What stopped the push before its end, one of its family.
+        :raises ClosersError: What stopped the push before its end, one of its family. Where another try would
+            not fare better, and Airflow knows no retry policies, it is an ``AirflowFailException`` too.
+        :raises TaskDeferred: The API asked for a longer wait than ``longest_wait``.
         """
+        return self._execute(context, was_deferred=False)
+
+    def go_on(self, context: Any, event: Any = None) -> dict[str, Any]:  # noqa: ARG002 - it says only when
+        """Go on where the push stopped when the task was deferred; see :meth:`execute`."""
+        return self._execute(context, was_deferred=True)
+
+    def _execute(self, context: Any, *, was_deferred: bool) -> dict[str, Any]:
+        try:
+            return self._push(context, self._checkpoint(context, was_deferred=was_deferred))
+        except ClosersError as e:
+            if is_final(e) and getattr(self, "retry_policy", None) is None:
+                from airflow_provider_closers.operators.failure import not_to_be_retried
+
+                raise not_to_be_retried(e) from e
+            raise
+
+    def _push(self, context: Any, checkpoint: TaskCheckpoint | None) -> dict[str, Any]:
         self._check_limits()
         with self._rejects_file(context) as rejects, self._stoppable():
             report = self.hook.push(
@@ -140,10 +183,39 @@ class PushOperator(BaseOperator):
                 suppression=self._suppression(),
                 preview=self.preview,
                 on_reject=rejects,
-                checkpoint=self._checkpoint(context),
-                on_interrupt=lambda report: self._publish(_with_path(report, rejects), context),
+                checkpoint=checkpoint,
+                longest_wait=self.longest_wait,
+                on_interrupt=lambda report: self._publish(self._noted(report, rejects), context),
             )
-        return self._conclude(_with_path(report, rejects), context)
+        self._log_what_is_amiss(self._noted(report, rejects))
+        if report.error is not None and checkpoint is not None:
+            self._defer_for_a_long_wait(report, checkpoint, context)
+        return self._conclude(report, context)
+
+    def _defer_for_a_long_wait(self, report: PushReport, checkpoint: TaskCheckpoint, context: Any) -> None:
+        from airflow_provider_closers.operators.deferral import seconds_to_defer, trigger_in
+
+        if seconds := seconds_to_defer(report.error, self.longest_wait):
+            self.log.info("%s The task is deferred until then.", report.error)
+            self._publish(report, context)
+            checkpoint.defer()
+            self.defer(trigger=trigger_in(seconds), method_name="go_on")
+
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage[Any, Any] | None:  # noqa: ARG002
+        """Return what went where; OpenLineage's provider asks for it, where it is installed."""
+        if self._report is None:
+            return None
+        from airflow_provider_closers.operators.lineage import lineage_of
+
+        return lineage_of(self._report, self.hook.settings.base_url, self._lineage_source())
+
+    def get_openlineage_facets_on_failure(self, task_instance: Any) -> OperatorLineage[Any, Any] | None:
+        """Return what went where all the same: a push that failed has sent what it could."""
+        return self.get_openlineage_facets_on_complete(task_instance)
+
+    def _lineage_source(self) -> OperatorLineage[Any, Any] | None:
+        """Return where the records come from, in OpenLineage's terms, where that can be told."""
+        return None
 
     def on_kill(self) -> None:
         """
@@ -220,11 +292,13 @@ class PushOperator(BaseOperator):
         # The push itself drops what is there, unless it goes on from a checkpoint.
         return RejectsFile(path_of_instance(self.rejects_path, context), keep=True)
 
-    def _checkpoint(self, context: Any) -> Checkpoint | None:
+    def _checkpoint(self, context: Any, *, was_deferred: bool) -> TaskCheckpoint | None:
         from airflow_provider_closers.operators.resume import checkpoint_of
 
         path = path_of_instance(self.checkpoint_path, context) if self.checkpoint_path else None
-        return None if self.preview else checkpoint_of(context, path, self.retries or 0)
+        if self.preview:
+            return None
+        return checkpoint_of(context, path, retries=self.retries or 0, was_deferred=was_deferred)
 
     def _suppression(self) -> SuppressionList | None:
         if not self.suppression_list:
@@ -250,8 +324,7 @@ class PushOperator(BaseOperator):
         rows = ClosersHook.get_hook(query["conn_id"]).get_records(query["sql"])
         return (str(row[0]) for row in rows if row[0] is not None)
 
-    def _conclude(self, report: PushReport, context: Any) -> dict[str, Any]:
-        """Turn the report into the task's end."""
+    def _log_what_is_amiss(self, report: PushReport) -> None:
         for reject in report.rejects:
             small = reject.as_dict()
             self.log.warning("Rejected record %s (%s): %s", small["index"], small["email"], small["reason"])
@@ -262,12 +335,28 @@ class PushOperator(BaseOperator):
                 "Status flags that were False and not sent: %d; name a flag in reset_flags to reset it.",
                 report.withheld_flags,
             )
+
+    def _conclude(self, report: PushReport, context: Any) -> dict[str, Any]:
+        """Turn the report into the task's end."""
         if failure := self._failure(report):
             self._publish(report, context)
             raise failure
         if report.total == 0 and self.on_empty == "skip":
             raise AirflowSkipException("There are no prospects to push (on_empty='skip').")
-        return report.as_dict()
+        told = report.as_dict()
+        if self.outlets:
+            from airflow_provider_closers.assets.closers import note_on_outlets
+
+            counts = {name: value for name, value in told.items() if name not in _NOT_IN_EVENTS}
+            note_on_outlets(self.outlets, context, counts)
+        return told
+
+    def _noted(self, report: PushReport, rejects: RejectsFile | None) -> PushReport:
+        """Say in the report where the rejects are, if there are any, and keep it for who asks later."""
+        if rejects is not None and report.rejected and rejects.is_written:
+            report.rejects_path = rejects.path
+        self._report = report
+        return report
 
     def _publish(self, report: PushReport, context: Any) -> None:
         """Put the report where the return value of a task that succeeds is; one that fails has none."""
@@ -291,13 +380,6 @@ class PushOperator(BaseOperator):
                 report,
             )
         return None
-
-
-def _with_path(report: PushReport, rejects: RejectsFile | None) -> PushReport:
-    """Say in the report where the rejects are, if there are any."""
-    if rejects is not None and report.rejected and rejects.is_written:
-        report.rejects_path = rejects.path
-    return report
 
 
 def storage_path(path: str) -> Path:

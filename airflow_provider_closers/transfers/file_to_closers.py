@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_closers.operators.push import PushOperator, path_of_instance, storage_path
+
+if TYPE_CHECKING:
+    from airflow.providers.openlineage.extractors import OperatorLineage
 
 
 class FileToClosersOperator(PushOperator):
@@ -47,6 +50,11 @@ class FileToClosersOperator(PushOperator):
         self.file_format = file_format
         self.encoding = encoding
         self.csv_options = csv_options
+
+    def _lineage_source(self) -> OperatorLineage[Any, Any] | None:
+        from airflow_provider_closers.operators.lineage import file_source
+
+        return file_source(str(self.path))
 
     def _records(self, context: Any) -> Iterable[Any]:
         from airflow_provider_closers.sources.files import FileRecords

@@ -10,6 +10,7 @@ from airflow_provider_closers.operators.push import PushOperator
 
 if TYPE_CHECKING:
     from airflow.providers.common.sql.hooks.sql import DbApiHook
+    from airflow.providers.openlineage.extractors import OperatorLineage
 
 
 class SqlToClosersOperator(PushOperator):
@@ -60,6 +61,11 @@ class SqlToClosersOperator(PushOperator):
             )
         # A file ends with a semicolon, which not every driver takes.
         return QueryRows(self._db_hook(), self.sql.rstrip().removesuffix(";"), self.parameters)
+
+    def _lineage_source(self) -> OperatorLineage[Any, Any] | None:
+        from airflow_provider_closers.operators.lineage import query_source
+
+        return query_source(self._db_hook(), self.sql, self.conn_id)
 
     def _db_hook(self) -> DbApiHook:
         from airflow.providers.common.compat.sdk import BaseHook

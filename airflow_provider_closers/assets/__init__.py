@@ -1,0 +1,1 @@
+"""Assets: what Airflow knows of the data that pushes change."""
