@@ -39,7 +39,8 @@ POOL = "closers_api"
     doc_md=__doc__,
 )
 def closers_chunked_leads():
-    @task
+    # Else Airflow's log shows what the task returns: people.
+    @task(show_return_value_in_logs=False)
     def chunks() -> list[list[dict[str, Any]]]:
         """
         Deal the leads into chunks by their email.

@@ -32,7 +32,8 @@ def closers_guarded_erasure():
     # The module refuses to be imported by an older Airflow.
     from airflow.providers.standard.operators.hitl import ApprovalOperator
 
-    @task
+    # Else Airflow's log shows what the task returns: people.
+    @task(show_return_value_in_logs=False)
     def find_requests() -> list[dict[str, str]]:
         """Read who asked to be erased."""
         return lead_warehouse.query(
@@ -43,7 +44,7 @@ def closers_guarded_erasure():
             """
         )
 
-    @task
+    @task(show_return_value_in_logs=False)
     def emails(requests: list[dict[str, str]]) -> list[str]:
         """Keep what the API identifies a prospect by."""
         return [request["email"] for request in requests]

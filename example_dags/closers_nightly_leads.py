@@ -46,12 +46,13 @@ REJECTS_PATH = f"{lead_warehouse.EXAMPLES_HOME}/rejects/{{{{ run_id }}}}/{{{{ ta
     doc_md=__doc__,
 )
 def closers_nightly_leads():
-    @task
+    # Else Airflow's log shows what the task returns: people.
+    @task(show_return_value_in_logs=False)
     def extract() -> list[dict[str, Any]]:
         """Read the leads. XCom is fine for some thousands of rows; hand over a path when there are more."""
         return lead_warehouse.query("SELECT * FROM leads ORDER BY id")
 
-    @task(multiple_outputs=True)
+    @task(multiple_outputs=True, show_return_value_in_logs=False)
     def transform(leads: list[dict[str, Any]]) -> dict[str, list[Any]]:
         """Sort the leads into those to add, those whose status is known, and those to erase."""
         opted_out = {lead["email"].lower() for lead in leads if lead["unsubscribed"]}

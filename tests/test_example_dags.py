@@ -155,6 +155,7 @@ def test_every_example_parses(dags):
         "closers_nightly_leads",
         "closers_push_rejects_again",
         "closers_refreshed_leads",
+        "closers_replies_by_hook",
         "closers_warehouse_refresh",
     }
     if AIRFLOW_VERSION >= (3, 1):
@@ -196,7 +197,7 @@ def test_parsing_reaches_for_no_network_and_no_database(tmp_path, monkeypatch):
         check=False,
     )
 
-    assert len(examples) == 6
+    assert len(examples) == 7
     assert parsed.returncode == 0, parsed.stderr
     assert not (tmp_path / "home").exists()
 
@@ -265,6 +266,22 @@ def test_chunks_add_up_and_share_a_pool(run, dags, closers):
     # Both rows of one person went through the same chunk, in their order.
     assert closers.prospect("priya.raman@marigoldpay.example.com")["title"] == "Chief Financial Officer"
     assert dags["closers_chunked_leads"].get_task("push_chunk").partial_kwargs["pool"] == "closers_api"
+
+
+def test_a_task_of_one_s_own_pushes_with_the_hook(run, closers):
+    replied = [lead["email"] for lead in leads() if lead["replied"] == "1"]
+    known = replied[:5]
+    closers.add_prospects([{"email": email} for email in known])
+
+    returned = run("closers_replies_by_hook")
+    again = run("closers_replies_by_hook")
+
+    assert counts(returned["push_replies"]) == {"updated": 5, "missing": len(replied) - 5}
+    assert all(closers.prospect(email)["replied"] for email in known)
+    assert again["say"].startswith(f"5 of {len(replied)} who replied are prospects")
+    # Our own mailbox was added by the first run, and found by the second.
+    ours = [entry for entry in closers.journal() if entry.email == "team@ourcompany.example.com"]
+    assert [(entry.method, entry.status) for entry in ours] == [("POST", 201), ("POST", 409), ("PATCH", 200)]
 
 
 def midnight(day: int) -> datetime:
