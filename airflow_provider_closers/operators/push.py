@@ -32,15 +32,8 @@ if TYPE_CHECKING:
     from airflow_provider_closers.push.report import PushReport
     from airflow_provider_closers.suppression import SuppressionList
 
-#: The Airflow Variable that holds the key of the suppression list's hashes. Its name ends so that
-#: Airflow masks it.
-SUPPRESSION_SECRET_VARIABLE = "closers_suppression_secret"  # noqa: S105 - a name, not a secret
-
 #: What of the report is not part of an asset's event, which stays in Airflow's database for longer.
 _NOT_IN_EVENTS = frozenset({"pace", "rejects"})
-
-_WHAT_A_LIST_MAY_BE = "it must be the path of a file, or a mapping of 'conn_id' and 'sql'"
-
 
 class PushOperator(BaseOperator):
     """
@@ -73,8 +66,8 @@ class PushOperator(BaseOperator):
     :param reset_flags: Status flags whose ``False`` is sent, too.
     :param suppression_list: Addresses never to send: a file on any ObjectStoragePath, or a query as
         ``{"conn_id": ..., "sql": ...}`` (templated). Delete adds the addresses to the file as keyed
-        hashes before it erases them; the hashes' key is the Airflow Variable
-        ``closers_suppression_secret``.
+        hashes before it erases them; for the hashes' key see
+        :func:`~airflow_provider_closers.operators.suppression.open_suppression_list`.
     :param max_rejects: How many rejects the task bears: a count, or a fraction below 1.
     :param checkpoint_path: A file on any ObjectStoragePath in which the push keeps how far it got,
         so that a retry goes on from there (templated); a mapped task adds its map index to the name.
@@ -303,26 +296,9 @@ class PushOperator(BaseOperator):
     def _suppression(self) -> SuppressionList | None:
         if not self.suppression_list:
             return None
-        from airflow_provider_closers.suppression import SuppressionList
+        from airflow_provider_closers.operators.suppression import open_suppression_list
 
-        if not isinstance(self.suppression_list, str | Mapping):
-            raise ClosersConfigError(
-                f"suppression_list is of type {type(self.suppression_list).__name__}; {_WHAT_A_LIST_MAY_BE}."
-            )
-        if isinstance(self.suppression_list, Mapping):
-            return SuppressionList(self._query(self.suppression_list), name="of the query")
-        return SuppressionList.from_file(
-            storage_path(self.suppression_list),
-            secret=_suppression_secret(),
-            create=self.operation == "delete",
-        )
-
-    @staticmethod
-    def _query(query: Mapping[str, str]) -> Iterator[str]:
-        if set(query) != {"conn_id", "sql"}:
-            raise ClosersConfigError(f"suppression_list has other keys; {_WHAT_A_LIST_MAY_BE}.")
-        rows = ClosersHook.get_hook(query["conn_id"]).get_records(query["sql"])
-        return (str(row[0]) for row in rows if row[0] is not None)
+        return open_suppression_list(self.suppression_list, create=self.operation == "delete")
 
     def _log_what_is_amiss(self, report: PushReport) -> None:
         for reject in report.rejects:
@@ -407,10 +383,3 @@ def path_of_instance(path: str, context: Any) -> Path:
     if not isinstance(map_index, int) or map_index < 0:
         return whole
     return whole.with_name(f"{whole.stem}-{map_index}{whole.suffix}")
-
-
-def _suppression_secret() -> str | None:
-    from airflow.providers.common.compat.sdk import Variable
-
-    secret: str | None = Variable.get(SUPPRESSION_SECRET_VARIABLE, None)
-    return secret

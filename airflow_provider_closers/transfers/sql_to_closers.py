@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_closers.errors import ClosersConfigError
+from airflow_provider_closers.operators.database import database_hook
 from airflow_provider_closers.operators.push import PushOperator
 
 if TYPE_CHECKING:
-    from airflow.providers.common.sql.hooks.sql import DbApiHook
     from airflow.providers.openlineage.extractors import OperatorLineage
 
 
@@ -60,22 +60,10 @@ class SqlToClosersOperator(PushOperator):
                 f"sql is {self.sql!r}; it must be one query, or the path of a .sql file with one."
             )
         # A file ends with a semicolon, which not every driver takes.
-        return QueryRows(self._db_hook(), self.sql.rstrip().removesuffix(";"), self.parameters)
+        hook = database_hook(self.conn_id, self.hook_params)
+        return QueryRows(hook, self.sql.rstrip().removesuffix(";"), self.parameters)
 
     def _lineage_source(self) -> OperatorLineage[Any, Any] | None:
         from airflow_provider_closers.operators.lineage import query_source
 
-        return query_source(self._db_hook(), self.sql, self.conn_id)
-
-    def _db_hook(self) -> DbApiHook:
-        from airflow.providers.common.compat.sdk import BaseHook
-        from airflow.providers.common.sql.hooks.sql import DbApiHook
-
-        connection: Any = BaseHook.get_connection(self.conn_id)
-        hook = connection.get_hook(hook_params=dict(self.hook_params or {}))
-        if not isinstance(hook, DbApiHook):
-            raise ClosersConfigError(
-                f"The connection {self.conn_id!r} is no database's: its hook is a {type(hook).__name__}, "
-                "and no DbApiHook."
-            )
-        return hook
+        return query_source(database_hook(self.conn_id, self.hook_params), self.sql, self.conn_id)
