@@ -6,7 +6,10 @@ import codecs
 import io
 import re
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from _typeshed import SupportsRead
 
 #: Characters of the longest line that is read.
 LONGEST_LINE = 16 * 1024 * 1024
@@ -41,7 +44,7 @@ class Block(NamedTuple):
     may_be_flawed: bool
 
 
-def blocks_of_lines(content: io.BufferedIOBase, encoding: str) -> Iterator[Block]:
+def blocks_of_lines(content: SupportsRead[bytes], encoding: str) -> Iterator[Block]:
     r"""
     Yield a text's lines, which end with ``\n``, ``\r\n`` or ``\r``; a byte order mark is left out.
 

@@ -27,6 +27,12 @@ class StoredPath:
     def __str__(self) -> str:
         return f"gs:/{self._path}"
 
+    def __truediv__(self, name: str) -> StoredPath:
+        return StoredPath(self._path / name)
+
+    def with_name(self, name: str) -> StoredPath:
+        return StoredPath(self._path.with_name(name))
+
     def open(self, mode: str = "r", **kwargs: Any) -> Any:
         self.downloads += mode == "rb"
         return self._path.open(mode.replace("a", "w").replace("+", ""), **kwargs)
@@ -40,6 +46,13 @@ class StoredPath:
     @property
     def path(self) -> str:
         return str(self._path)
+
+    def invalidate_cache(self, path: str) -> None:
+        """Forget what is in a folder; nothing is remembered here."""
+
+    def ls(self, path: str, *, detail: bool) -> list[dict[str, Any]]:
+        assert detail
+        return [{"name": str(child)} for child in Path(path).iterdir()]
 
     def put_file(self, lpath: str, rpath: str) -> None:
         self.pipe_file(rpath, Path(lpath).read_bytes())

@@ -1,4 +1,4 @@
-"""The suppression list: who is on it, what it takes for an entry, and how it grows."""
+"""A suppression list: who is on it, what it takes for an entry, and how it grows."""
 
 from __future__ import annotations
 
@@ -43,6 +43,13 @@ def write(path, content: bytes) -> None:
 def read(path) -> bytes:
     with path.open("rb") as file:
         return file.read()
+
+
+def entries(path) -> list[bytes]:
+    """Return the entries in a list's file, and in its parts."""
+    parts = path.with_name(path.name + ".d")
+    files = [path, *(parts.iterdir() if parts.exists() else ())]
+    return [line for file in files for line in read(file).splitlines() if not line.startswith(b"#")]
 
 
 # -- who is on it
@@ -200,20 +207,32 @@ def test_a_folder_is_no_list(tmp_path, create):
         SuppressionList.from_file(tmp_path, create=create)
 
 
-def test_what_is_no_text_is_no_list(path):
+def test_what_is_no_utf_8_is_no_list(path):
     write(path, "jane@acme.io".encode("utf-16"))
 
-    with pytest.raises(ClosersConfigError, match=r"can't be read \(UnicodeDecodeError\); nothing was sent"):
+    with pytest.raises(ClosersConfigError, match=r"list\.txt' is malformed in line 1"):
         SuppressionList.from_file(path)
 
 
-def test_a_list_that_may_not_be_read_is_an_error(tmp_path):
-    class Forbidden(type(tmp_path)):
-        def open(self, *args, **kwargs):
-            raise PermissionError(13, "Permission denied")
+def test_a_list_that_may_not_be_read_is_an_error(tmp_path, monkeypatch):
+    def forbidden(*args, **kwargs):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(type(tmp_path), "open", forbidden)
 
     with pytest.raises(ClosersConfigError, match=r"can't be read \(PermissionError\); nothing was sent"):
-        SuppressionList.from_file(Forbidden(tmp_path / "list.txt"))
+        SuppressionList.from_file(tmp_path / "list.txt")
+
+
+@pytest.mark.parametrize("kept", [1, len("hmac-sha256:"), 20, 75])
+def test_half_an_entry_at_the_end_is_an_error_that_names_both_ways_out(path, kept):
+    line = f"hmac-sha256:{hashed('jane@acme.io')}"
+    write(path, f"# ours\n{line}\n{line[:kept]}".encode())
+
+    with pytest.raises(
+        ClosersConfigError, match=r"malformed in line 3: .* copy it again\. .* remove this line"
+    ):
+        SuppressionList.from_file(path, secret=SECRET)
 
 
 # -- growing
@@ -233,7 +252,7 @@ def test_what_is_added_is_on_the_list_now_and_when_it_is_read_again(path):
 def test_what_is_added_is_written_as_keyed_hashes(path):
     SuppressionList.from_file(path, secret=SECRET, create=True).add(["Jane@acme.io"])
 
-    assert read(path) == f"hmac-sha256:{hashed('jane@acme.io')}\n".encode()
+    assert entries(path) == [f"hmac-sha256:{hashed('jane@acme.io')}".encode()]
 
 
 @pytest.mark.parametrize(
@@ -249,7 +268,8 @@ def test_adding_leaves_what_is_there_as_it_is(path, earlier):
     for address in ("jane@acme.io", "joe@acme.io"):
         SuppressionList.from_file(path, secret=SECRET).add([address])
 
-    assert read(path).startswith(b"# ours\njim@acme.io\n")
+    assert read(path).startswith(b"# ours\njim@acme.io")
+    assert len(entries(path)) == 3
     again = SuppressionList.from_file(path, secret=SECRET)
     assert all(address in again for address in ("jim@acme.io", "jane@acme.io", "joe@acme.io"))
 
@@ -275,7 +295,7 @@ def test_the_same_address_twice_is_added_once(path):
     listed.add(["jane@acme.io", "Jane@Acme.io"])
     listed.add(["jane@acme.io"])
 
-    assert read(path).count(b"\n") == 1
+    assert len(entries(path)) == 1
 
 
 def test_what_others_added_meanwhile_stays(path):
@@ -285,7 +305,7 @@ def test_what_others_added_meanwhile_stays(path):
 
     listed.add(["jane@acme.io"])
 
-    assert read(path).count(b"\n") == 3
+    assert len(entries(path)) == 3
     assert "joe@acme.io" in SuppressionList.from_file(path, secret=SECRET)
 
 
@@ -304,7 +324,7 @@ def test_a_list_from_a_query_can_t_grow():
 
 
 def test_an_address_that_could_not_be_written_is_not_on_the_list():
-    def full(text: str) -> None:
+    def full(lines: bytes) -> None:
         raise OSError("disk full")
 
     listed = SuppressionList((), name="'list.txt'", secret=SECRET, append=full)

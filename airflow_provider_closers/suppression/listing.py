@@ -1,0 +1,156 @@
+"""A suppression list in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_closers.errors import ClosersConfigError
+from airflow_provider_closers.sources.lines import blocks_of_lines
+from airflow_provider_closers.suppression.entry import (
+    HASH_SIZE,
+    EntryError,
+    digest_of,
+    entries_in,
+    keyed_hash_of,
+    line_of,
+)
+from airflow_provider_closers.suppression.files import list_file
+from airflow_provider_closers.suppression.index import DigestIndex
+
+if TYPE_CHECKING:
+    from _typeshed import SupportsRead
+
+_ENTRIES_AT_ONCE = 5_000
+
+
+class SuppressionList:
+    """
+    Addresses, plain or as keyed hashes.
+
+    Addresses are compared without regard to case, since nobody documents whether the API minds it, and
+    contacting somebody in spite of the list is the worse mistake. For the same reason a line that is meant
+    for somebody and could never match is an error.
+
+    :param entries: The list's lines.
+    :param name: What to call the list in errors.
+    :param secret: The hashes' key.
+    :param append: Writes lines to the end of the list, for good; ``None`` for a list that can't grow.
+    :raises ClosersConfigError: A line is malformed (named by its number), or hashed and there is
+        no key.
+    """
+
+    def __init__(
+        self,
+        entries: Iterable[str],
+        *,
+        name: str,
+        secret: str | None = None,
+        append: Callable[[bytes], Any] | None = None,
+    ) -> None:
+        self._name = name
+        self._key = secret.encode() if secret else None
+        self._append = append
+        self._index = DigestIndex()
+        self._holds_addresses = self._holds_hashes = False
+        entries, done = iter(entries), 0
+        while lines := [f"{entry}\n" for entry in islice(entries, _ENTRIES_AT_ONCE)]:
+            self._take(lines, name, done)
+            done += len(lines)
+        self._check_key()
+
+    @classmethod
+    def from_file(cls, path: Path, *, secret: str | None = None, create: bool = False) -> SuppressionList:
+        """
+        Read a list from a file, to which :meth:`add` appends.
+
+        What others append later is not seen.
+
+        :param path: A ``pathlib.Path``, or an ``ObjectStoragePath``.
+        :param secret: The hashes' key.
+        :param create: Whether an absent file is an empty list.
+        :raises ClosersConfigError: The file can't be read or is malformed.
+        """
+        file = list_file(path)
+        listed = cls((), name=repr(str(path)), secret=secret, append=file.append)
+        try:
+            file.read(listed._take_file, create=create)
+        except OSError as e:
+            raise ClosersConfigError(
+                f"The suppression list {str(path)!r} can't be read ({type(e).__name__}); nothing was sent."
+            ) from e
+        listed._check_key()
+        return listed
+
+    def __contains__(self, email: str) -> bool:
+        """Tell whether an address is on the list."""
+        return (self._holds_addresses and digest_of(email) in self._index) or (
+            self._holds_hashes and self._hash(email) in self._index
+        )
+
+    def __len__(self) -> int:
+        """Count the entries, each once; an address and its keyed hash are two."""
+        return len(self._index)
+
+    def add(self, emails: Iterable[str]) -> None:
+        """
+        Put addresses on the list as keyed hashes; those that are on it stay as they are.
+
+        :raises ClosersConfigError: The list can't grow, or there is no key.
+        """
+        if self._append is None:
+            raise ClosersConfigError(f"The suppression list {self._name} can only be read; give a file.")
+        if self._key is None:
+            raise ClosersConfigError(
+                f"Adding to the suppression list {self._name} takes a key for the hashes; it is missing."
+            )
+        new = sorted({self._hash(email) for email in emails if email not in self})
+        if new:
+            self._append("".join(map(line_of, new)).encode())
+            self._take_hashes(b"".join(new))
+
+    def _hash(self, email: str) -> bytes:
+        assert self._key is not None  # noqa: S101 - checked where hashes come in
+        return keyed_hash_of(email, self._key)
+
+    def _take_file(self, name: str, content: SupportsRead[bytes]) -> None:
+        done = 0
+        for block in blocks_of_lines(content, "utf-8"):
+            self._take(block.lines, repr(name), done)
+            done += len(block.lines)
+
+    def _take(self, lines: Sequence[str], name: str, done: int) -> None:
+        """Put on the list what is in some lines, before which there were others."""
+        try:
+            entries = entries_in(lines)
+        except EntryError as e:
+            raise ClosersConfigError(
+                f"The suppression list {name} is malformed in line {done + e.number}: {_FAULTS[e.is_cut]} "
+                "Nothing was sent."
+            ) from None
+        if entries.digests:
+            self._holds_addresses = True
+            self._index.add(entries.digests)
+        if entries.hashes:
+            self._take_hashes(entries.hashes)
+
+    def _take_hashes(self, hashes: bytes) -> None:
+        self._holds_hashes = True
+        self._index.add(hashes, HASH_SIZE)
+
+    def _check_key(self) -> None:
+        if self._holds_hashes and self._key is None:
+            raise ClosersConfigError(
+                f"The suppression list {self._name} holds keyed hashes; their key is missing."
+            )
+
+
+_FAULTS = {
+    False: "it is neither an address nor 'hmac-sha256:' with 64 hex digits.",
+    True: (
+        "it is the beginning of an entry. Either the file is an incomplete copy: copy it again. Or what "
+        "added the entry was killed, and had not erased anybody yet: remove this line."
+    ),
+}
