@@ -13,7 +13,7 @@ import contextlib
 import fcntl
 import os
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -24,9 +24,7 @@ if TYPE_CHECKING:
     from _typeshed import SupportsRead
 
 #: What the file begins as where each append is a part.
-_FIRST_LINE = (
-    b"# What was added to this suppression list is in the folder of this name with '.d' at its end.\n"
-)
+_FIRST_LINE = b"# What was added to this list is in the folder with this name and '.d' at its end.\n"
 #: Bytes from which on a part is not merged with others, which happens in memory.
 _LARGE_PART = 16 * 1024 * 1024
 
@@ -197,21 +195,29 @@ class _Parts:
         whole_file(self._folder / name).write(lines)
 
     def merge(self) -> None:
-        names, lines = list[str](), b""
+        names, lines, size = list[str](), dict[bytes, None](), 0
         for name in self._names():
-            with (self._folder / name).open("rb") as file:
-                content = file.read()
+            content = self._content(name)
             if len(content) < _LARGE_PART and content.endswith(b"\n"):
                 names.append(name)
-                lines += content
-            if len(lines) >= _LARGE_PART:
+                lines.update(dict.fromkeys(content.splitlines(keepends=True)))
+                size += len(content)
+            if size >= _LARGE_PART:
                 self._replace(names, lines)
-                names, lines = [], b""
+                names, lines, size = [], {}, 0
         self._replace(names, lines)
 
-    def _replace(self, names: list[str], lines: bytes) -> None:
+    def _content(self, name: str) -> bytes:
+        try:
+            with (self._folder / name).open("rb") as file:
+                content: bytes = file.read()
+        except FileNotFoundError:  # Somebody else merges, too.
+            return b""
+        return content
+
+    def _replace(self, names: list[str], lines: Iterable[bytes]) -> None:
         if len(names) > 1:
-            self.add(lines)
+            self.add(b"".join(lines))
             for name in names:
                 whole_file(self._folder / name).remove()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 
 class StoredPath:
@@ -15,6 +15,7 @@ class StoredPath:
     """
 
     protocol = "gs"
+    _remembered: ClassVar[dict[str, list[dict[str, Any]]]] = {}
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -48,11 +49,14 @@ class StoredPath:
         return str(self._path)
 
     def invalidate_cache(self, path: str) -> None:
-        """Forget what is in a folder; nothing is remembered here."""
+        self._remembered.pop(path, None)
 
     def ls(self, path: str, *, detail: bool) -> list[dict[str, Any]]:
+        """List a folder; what was in it is remembered, as fsspec's file systems do."""
         assert detail
-        return [{"name": str(child)} for child in Path(path).iterdir()]
+        if path not in self._remembered:
+            self._remembered[path] = [{"name": str(child)} for child in Path(path).iterdir()]
+        return self._remembered[path]
 
     def put_file(self, lpath: str, rpath: str) -> None:
         self.pipe_file(rpath, Path(lpath).read_bytes())
