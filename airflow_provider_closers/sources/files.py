@@ -91,8 +91,7 @@ class FileRecords(Source):
             )
 
     def _format_of(self, file: Path) -> str:
-        suffix = PurePath(file.name.lower().removesuffix(".gz")).suffix
-        file_format = self._format or _SUFFIXES.get(suffix)
+        file_format = self._format or format_by_name(file)
         if file_format is None:
             raise ClosersConfigError(
                 f"By its name, {str(file)!r} is of no format that is read here; set file_format to one of "
@@ -110,6 +109,11 @@ class FileRecords(Source):
                 return json_line_records(file, encoding=self._encoding)
             case _:
                 return parquet_records(file)
+
+
+def format_by_name(file: Path) -> str | None:
+    """Return the one of :data:`FORMATS` that a file's name ends for, ``None`` if there is none."""
+    return _SUFFIXES.get(PurePath(file.name.lower().removesuffix(".gz")).suffix)
 
 
 def _place(file: Path) -> str:

@@ -106,10 +106,15 @@ class SuppressionList:
             raise ClosersConfigError(
                 f"Adding to the suppression list {self._name} takes a key for the hashes; it is missing."
             )
-        new = sorted({self._hash(email) for email in emails if email not in self})
+        new = sorted({keyed_hash for email in emails if (keyed_hash := self._hash_unless_listed(email))})
         if new:
             self._append("".join(map(line_of, new)).encode())
             self._take_hashes(b"".join(new))
+
+    def _hash_unless_listed(self, email: str) -> bytes | None:
+        keyed_hash = self._hash(email)
+        is_listed = keyed_hash in self._index or (self._holds_addresses and digest_of(email) in self._index)
+        return None if is_listed else keyed_hash
 
     def _hash(self, email: str) -> bytes:
         assert self._key is not None  # noqa: S101 - checked where hashes come in
