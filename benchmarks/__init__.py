@@ -1,7 +1,7 @@
 """
 What `make bench` runs: the provider beside what one would take otherwise. See README.md.
 
-- `throughput`, `pace`, `memory`, `transfers`: the tables.
+- `throughput`, `pace`, `memory`, `transfers`, `suppression`: the tables.
 - `inputs`: the files and the database that the transfers read.
 - `contenders`: whoever sends records, each a process of its own, and its side of a run.
 - `run`: the harness's side of a run.

@@ -7,10 +7,16 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks import machine, memory, pace, throughput, transfers
+from benchmarks import machine, memory, pace, suppression, throughput, transfers
 from benchmarks.run import ContenderFailedError
 
-TABLES = {"throughput": throughput, "pace": pace, "memory": memory, "transfers": transfers}
+TABLES = {
+    "throughput": throughput,
+    "pace": pace,
+    "memory": memory,
+    "transfers": transfers,
+    "suppression": suppression,
+}
 
 
 def main() -> int:
