@@ -47,7 +47,7 @@ class ListFile:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._parts = _Parts(path.with_name(f"{path.name}.d"))
+        self._parts = _Parts(path.parent / f"{path.name}.d")
         # What is known since it was read.
         self._is_absent = False
 
@@ -175,7 +175,7 @@ class _Parts:
         self._folder = folder
 
     def read(self, take: Take) -> None:
-        read: set[str] = set()
+        read, vanished = set[str](), set[str]()
         is_complete = False
         while not is_complete:
             is_complete = True
@@ -185,10 +185,13 @@ class _Parts:
                 try:
                     with (self._folder / name).open("rb") as content:
                         take(str(self._folder / name), content)
+                    read.add(name)
                 except FileNotFoundError:
+                    if name in vanished:
+                        raise  # It is there, so it says, and it is not.
                     # Merged meanwhile, so what was in it is in a part that was not there before.
+                    vanished.add(name)
                     is_complete = False
-                read.add(name)
 
     def add(self, lines: bytes) -> None:
         name = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(8)}.txt"

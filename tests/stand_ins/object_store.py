@@ -31,8 +31,9 @@ class StoredPath:
     def __truediv__(self, name: str) -> StoredPath:
         return StoredPath(self._path / name)
 
-    def with_name(self, name: str) -> StoredPath:
-        return StoredPath(self._path.with_name(name))
+    @property
+    def parent(self) -> StoredPath:
+        return StoredPath(self._path.parent)
 
     def open(self, mode: str = "r", **kwargs: Any) -> Any:
         self.downloads += mode == "rb"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from airflow_provider_closers.suppression.entry import (
@@ -37,6 +37,7 @@ lines = st.one_of(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(lines, st.sampled_from(["\n", "\r\n", " \n"])).map("".join), max_size=4))
 @example(['{"email": "a@b.c"}.uk\n'])
 @example(["#a@b.c\n"])
@@ -70,11 +71,13 @@ def test_plain_hashes_are_read_at_once(line, monkeypatch):
     assert entries_in([line.format(keyed_hash.hex()) + "\n"]).hashes == keyed_hash
 
 
+@settings(deadline=None)
 @given(addresses)
 def test_the_normal_form_of_a_normal_form_is_itself(address):
     assert normal_form(normal_form(address)) == normal_form(address)
 
 
+@settings(deadline=None)
 @given(addresses)
 def test_an_address_s_case_changes_nothing(address):
     assert normal_form(address.lower()) == normal_form(address)

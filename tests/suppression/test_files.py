@@ -105,7 +105,7 @@ def test_merging_parts_takes_nothing_from_readers_nor_from_who_appends(processes
 
 
 @STORAGES
-@pytest.mark.parametrize("trial", range(10))
+@pytest.mark.parametrize("trial", range(6))
 def test_what_was_appended_outlives_a_process_that_is_killed(processes, tmp_path, storage, trial):
     folder, dice = str(tmp_path), random.Random(f"{storage} {trial}")
     for name in "abc":
@@ -258,6 +258,15 @@ def test_parts_without_their_list_are_no_list_to_push_by(bucket):
     with pytest.raises(ClosersConfigError, match=r"list\.txt' can't be read \(FileNotFoundError\)"):
         SuppressionList.from_file(path, secret=SECRET)
     assert "jane@acme.io" in SuppressionList.from_file(path, secret=SECRET, create=True)
+
+
+def test_a_part_that_is_listed_and_is_not_there_is_an_error(tmp_path):
+    path = list_path(str(tmp_path), "store")
+    append(path, "jane@acme.io")
+    (tmp_path / "list.txt.d" / "lost.txt").symlink_to(tmp_path / "nowhere")
+
+    with pytest.raises(ClosersConfigError, match=r"can't be read \(FileNotFoundError\)"):
+        SuppressionList.from_file(path, secret=SECRET)
 
 
 def test_a_malformed_part_is_named(tmp_path):

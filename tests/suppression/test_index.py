@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from airflow_provider_closers.suppression.index import DigestIndex
@@ -15,6 +15,7 @@ def digest(rest: list[int]) -> bytes:
     return b"\0\0" + bytes(rest)
 
 
+@settings(deadline=None)
 @given(there=DIGESTS, asked=DIGESTS)
 def test_it_holds_what_was_put_in_and_nothing_else(there, asked):
     index = DigestIndex()
