@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import random
+import sys
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -46,3 +49,15 @@ def test_of_longer_digests_the_first_half_counts():
     assert bytes(range(16)) in index
     assert bytes(range(32, 64)) in index
     assert bytes(range(16, 32)) not in index
+
+
+def test_a_million_take_little_more_memory_than_their_bytes():
+    index = DigestIndex()
+    digests = random.Random(1).randbytes(16 * 1_000_000)
+
+    for start in range(0, len(digests), 16 * 5_000):
+        index.add(digests[start : start + 16 * 5_000])
+
+    assert sum(map(sys.getsizeof, index._buckets)) < 24 * 1_000_000
+    assert digests[:16] in index
+    assert digests[-16:] in index

@@ -5,9 +5,12 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import unicodedata
 
 import pytest
 from airflow.providers.common.compat.sdk import ObjectStoragePath
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from airflow_provider_closers.errors import ClosersConfigError
 from airflow_provider_closers.prospect import RecordRules
@@ -101,6 +104,38 @@ def test_all_spellings_of_an_address_are_one(entry, address):
 )
 def test_an_address_is_found_in_the_form_that_the_record_rules_give_it(given, listed):
     assert RecordRules().read({"email": given}).email in listing(listed)
+
+
+SPELLINGS = [
+    str,
+    str.upper,
+    str.title,
+    lambda address: unicodedata.normalize("NFD", address),
+    lambda address: address.replace("b\u00fccher.de", "xn--bcher-kva.de"),
+]
+FORMS = [
+    str,
+    lambda address: f"  {address}\t",
+    lambda address: json.dumps({"email": address}),
+    lambda address: json.dumps({"email": address, "reason": "asked"}, ensure_ascii=False),
+    lambda address: f"hmac-sha256:{hashed(address.lower())}",
+    lambda address: json.dumps({"hmac_sha256": hashed(address.lower())}),
+]
+LOCALS = st.text("ab1.+-_'\u00e9", min_size=1, max_size=3)
+ADDRESSES = st.builds("{}@{}".format, LOCALS, st.sampled_from(["a.io", "b\u00fccher.de"]))
+
+
+@settings(deadline=None)
+@given(
+    there=st.lists(st.tuples(ADDRESSES, st.sampled_from(SPELLINGS[:2]), st.sampled_from(FORMS)), max_size=6),
+    asked=st.lists(st.tuples(ADDRESSES, st.sampled_from(SPELLINGS)), max_size=6),
+)
+def test_whoever_is_listed_in_any_form_is_found_in_any_spelling_and_nobody_else(there, asked):
+    listed = listing(*(form(spelling(address)) for address, spelling, form in there))
+
+    on_it = {address for address, _, _ in there}
+    for address, spelling in [*asked, *((address, spelling) for address in on_it for spelling in SPELLINGS)]:
+        assert (spelling(address) in listed) == (address in on_it)
 
 
 def test_an_empty_list_holds_nobody():
