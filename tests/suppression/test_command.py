@@ -11,7 +11,11 @@ import pytest
 from airflow_provider_closers.operators.suppression import open_suppression_list
 from airflow_provider_closers.suppression.__main__ import main
 
-pytestmark = pytest.mark.usefixtures("airflow_db")
+pytestmark = [
+    pytest.mark.usefixtures("airflow_db"),
+    # Airflow 2.11's paths warn when they are joined.
+    pytest.mark.filterwarnings("ignore:in a future version of UPath:PendingDeprecationWarning"),
+]
 
 
 @pytest.fixture(autouse=True)

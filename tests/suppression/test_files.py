@@ -29,6 +29,9 @@ from airflow_provider_closers.suppression import SuppressionList
 from airflow_provider_closers.suppression import files as files_module
 from airflow_provider_closers.suppression.files import list_file
 
+# Airflow 2.11's paths warn when they are joined.
+pytestmark = pytest.mark.filterwarnings("ignore:in a future version of UPath:PendingDeprecationWarning")
+
 STORAGES = pytest.mark.parametrize("storage", ["disk", "store"])
 
 

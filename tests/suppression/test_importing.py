@@ -12,6 +12,9 @@ from airflow_provider_closers.errors import ClosersConfigError
 from airflow_provider_closers.suppression import SuppressionList, importing
 from airflow_provider_closers.suppression.importing import Imported, import_addresses
 
+# Airflow 2.11's paths warn when they are joined.
+pytestmark = pytest.mark.filterwarnings("ignore:in a future version of UPath:PendingDeprecationWarning")
+
 SECRET = "not a real one"
 
 

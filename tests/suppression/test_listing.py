@@ -16,6 +16,9 @@ from airflow_provider_closers.errors import ClosersConfigError
 from airflow_provider_closers.prospect import RecordRules
 from airflow_provider_closers.suppression import SuppressionList
 
+# Airflow 2.11's paths warn when they are joined.
+pytestmark = pytest.mark.filterwarnings("ignore:in a future version of UPath:PendingDeprecationWarning")
+
 SECRET = "correct horse"  # not a real one
 
 
