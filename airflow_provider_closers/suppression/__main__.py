@@ -67,7 +67,7 @@ def _check(path: str, address: str | None) -> int:
 def _count(path: str) -> int:
     from airflow_provider_closers.operators.suppression import open_suppression_list
 
-    _say(f"{len(open_suppression_list(_whole(path))):,}")
+    _say(f"{open_suppression_list(_whole(path)).count():,}")
     return 0
 
 

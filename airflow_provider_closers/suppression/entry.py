@@ -32,8 +32,7 @@ _PLAIN_HASHES = re.compile(r"(?:hmac-sha256:[0-9a-f]{64}\r?\n)++")
 _PLAIN_ADDRESSES = re.compile(
     r"""(?:(?![#{])[^\x00-\x20\x7f"<>()\[\]\\,;:*@]++@\w++(?:[.-]++\w++)*+\r?\n)++""", re.ASCII
 )
-
-
+# What JSON in its plainest form comes to without it.
 _PLAIN_JSON = (
     (re.compile(r'^\{"email": ?"([^"\\\r\n]+)"\}(?=\r?\n)', re.MULTILINE), r"\1"),
     (re.compile(r'^\{"hmac_sha256": ?"([0-9a-f]{64})"\}(?=\r?\n)', re.MULTILINE), rf"{_PREFIX}\1"),

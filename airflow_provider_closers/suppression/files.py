@@ -48,8 +48,7 @@ class ListFile:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._parts = _Parts(path.parent / f"{path.name}.d")
-        # What is known since it was read.
-        self._is_absent = False
+        self._is_absent = False  # as far as is known since it was read
 
     def read(self, take: Take, *, create: bool) -> None:
         """
@@ -78,10 +77,10 @@ class ListFile:
 
     def merge_parts(self) -> None:
         """
-        Make few parts of many, each file of which costs a request to read.
+        Make few parts of many: each costs a request to read.
 
-        Others may read and append at the same time, where the store takes an object as a whole. Should it
-        be killed, some lines are there twice.
+        Others may read and append at the same time, where the store takes an object as a whole. If the
+        process is killed, some lines are there twice, which does no harm.
         """
         self._parts.merge()
 

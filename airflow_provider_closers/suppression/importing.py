@@ -47,7 +47,7 @@ def import_addresses(
     :param on_fault: Is told of each record without an address, in words that don't repeat what it holds.
     :raises ClosersConfigError: There is no such column or file, or the list can't grow.
     """
-    before, count, faults = len(listed), 0, 0
+    before, count, faults = listed.count(), 0, 0
 
     def note(fault: str) -> None:
         nonlocal faults
@@ -58,7 +58,7 @@ def import_addresses(
     while batch := list(islice(addresses, _BATCH)):
         listed.add(batch)
         count += len(batch)
-    return Imported(count, len(listed) - before, faults)
+    return Imported(count, listed.count() - before, faults)
 
 
 def _addresses_in(source: Path, column: str, on_fault: Callable[[str], Any]) -> Iterator[str]:

@@ -90,7 +90,7 @@ class SuppressionList:
             self._holds_hashes and self._hash(email) in self._index
         )
 
-    def __len__(self) -> int:
+    def count(self) -> int:
         """Count the entries, each once; an address and its keyed hash are two."""
         return len(self._index)
 
