@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_closers.errors import ClosersConfigError
+from airflow_provider_closers.operators.paths import storage_path
 
 if TYPE_CHECKING:
     from airflow_provider_closers.suppression import SuppressionList
@@ -43,8 +44,6 @@ def open_suppression_list(
         raise ClosersConfigError(
             f"suppression_list is of type {type(suppression_list).__name__}; {_WHAT_A_LIST_MAY_BE}."
         )
-    from airflow_provider_closers.operators.push import storage_path
-
     return SuppressionList.from_file(storage_path(suppression_list), secret=_secret(), create=create)
 
 

@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _import(source: str, path: str, column: str) -> int:
-    from airflow_provider_closers.operators.push import storage_path
+    from airflow_provider_closers.operators.paths import storage_path
     from airflow_provider_closers.operators.suppression import open_suppression_list
     from airflow_provider_closers.suppression.importing import import_addresses
 
@@ -72,7 +72,7 @@ def _count(path: str) -> int:
 
 
 def _merge(path: str) -> int:
-    from airflow_provider_closers.operators.push import storage_path
+    from airflow_provider_closers.operators.paths import storage_path
     from airflow_provider_closers.operators.suppression import open_suppression_list
     from airflow_provider_closers.suppression.files import list_file
 

@@ -2,7 +2,8 @@
 One entry of a suppression list, and the form in which addresses are compared.
 
 An entry is an address, ``hmac-sha256:<64 hex digits>``, or either as a JSON object
-(``{"email": ...}``, ``{"hmac_sha256": ...}``). Empty lines and lines that start with ``#`` are none.
+(``{"email": ...}``, ``{"hmac_sha256": ...}``). Empty lines and lines that start with ``#`` are none; one
+of these may be a *key mark*: the keyed hash of no address, by which another key is noticed.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ DIGEST_SIZE = 16
 HASH_SIZE = 32
 
 _PREFIX = "hmac-sha256:"
+_KEY_MARK = f"# key {_PREFIX}"
+_WHOLE_KEY_MARK = re.compile(rf"{_KEY_MARK}[0-9a-f]{{64}}")
+_MARKED = b"the key of a suppression list"  # no address has this form
 _HASH = re.compile(r"[0-9a-f]{64}")
 # What surrounds an address in a CSV file or a mail's header is no part of it, and "*" no wildcard.
 _ADDRESS = re.compile(r"""[^\s"<>()\[\]\\,;:*@]+@\w(?:[\w.-]*\w)?""")
@@ -59,10 +63,12 @@ class Entries(NamedTuple):
 
     :param digests: What stands for their addresses, one after the other.
     :param hashes: Their keyed hashes, one after the other.
+    :param key_marks: Their key marks.
     """
 
     digests: bytes
     hashes: bytes
+    key_marks: Sequence[str] = ()
 
 
 def entries_in(lines: Sequence[str]) -> Entries:
@@ -85,12 +91,14 @@ def entries_in(lines: Sequence[str]) -> Entries:
 
 
 def _entries_one_by_one(lines: Sequence[str]) -> Entries:
-    digests, hashes = bytearray(), bytearray()
+    digests, hashes, key_marks = bytearray(), bytearray(), []
     for number, line in enumerate(lines, 1):
         entry = line.strip()
         if isinstance(line, CutLine):
             raise EntryError(number, is_cut=False)
         if not entry or entry.startswith("#"):
+            if _WHOLE_KEY_MARK.fullmatch(entry):
+                key_marks.append(entry)
             continue
         address, keyed_hash = _read(entry)
         if keyed_hash and _HASH.fullmatch(keyed_hash.lower()):
@@ -99,7 +107,7 @@ def _entries_one_by_one(lines: Sequence[str]) -> Entries:
             digests += digest_of(address)
         else:
             raise EntryError(number, is_cut=line == entry and _is_beginning_of_hash(entry))
-    return Entries(bytes(digests), bytes(hashes))
+    return Entries(bytes(digests), bytes(hashes), tuple(key_marks))
 
 
 def _read(entry: str) -> tuple[str | None, str | None]:
@@ -154,6 +162,11 @@ def _digest(address: bytes) -> bytes:
 def keyed_hash_of(address: str, key: bytes) -> bytes:
     """Return an address's keyed hash: HMAC-SHA-256 of its normal form."""
     return hmac.digest(key, normal_form(address).encode(), "sha256")
+
+
+def key_mark_of(key: bytes) -> str:
+    """Return the line, without its end, that marks a list's hashes as those of a key."""
+    return f"{_KEY_MARK}{hmac.digest(key, _MARKED, 'sha256').hex()}"
 
 
 def line_of(keyed_hash: bytes) -> str:

@@ -14,6 +14,7 @@ from airflow_provider_closers.suppression.entry import (
     EntryError,
     digest_of,
     entries_in,
+    key_mark_of,
     keyed_hash_of,
     line_of,
 )
@@ -39,7 +40,7 @@ class SuppressionList:
     :param secret: The hashes' key.
     :param append: Writes lines to the end of the list, for good; ``None`` for a list that can't grow.
     :raises ClosersConfigError: A line is malformed (named by its number), or hashed and there is
-        no key.
+        no key, or another one.
     """
 
     def __init__(
@@ -54,7 +55,7 @@ class SuppressionList:
         self._key = secret.encode() if secret else None
         self._append = append
         self._index = DigestIndex()
-        self._holds_addresses = self._holds_hashes = False
+        self._holds_addresses = self._holds_hashes = self._is_marked = False
         entries, done = iter(entries), 0
         while lines := [f"{entry}\n" for entry in islice(entries, _ENTRIES_AT_ONCE)]:
             self._take(lines, name, done)
@@ -108,7 +109,9 @@ class SuppressionList:
             )
         new = sorted({keyed_hash for email in emails if (keyed_hash := self._hash_unless_listed(email))})
         if new:
-            self._append("".join(map(line_of, new)).encode())
+            mark = "" if self._is_marked else f"{key_mark_of(self._key)}\n"
+            self._append((mark + "".join(map(line_of, new))).encode())
+            self._is_marked = True
             self._take_hashes(b"".join(new))
 
     def _hash_unless_listed(self, email: str) -> bytes | None:
@@ -140,10 +143,21 @@ class SuppressionList:
             self._index.add(entries.digests)
         if entries.hashes:
             self._take_hashes(entries.hashes)
+        for mark in entries.key_marks:
+            self._check_mark(mark, name)
 
     def _take_hashes(self, hashes: bytes) -> None:
         self._holds_hashes = True
         self._index.add(hashes, HASH_SIZE)
+
+    def _check_mark(self, mark: str, name: str) -> None:
+        """Notice that hashes are another key's: they would match nobody, in silence."""
+        self._is_marked = True
+        if self._key is not None and mark != key_mark_of(self._key):
+            raise ClosersConfigError(
+                f"The suppression list {name} holds keyed hashes of another key than the one given; with "
+                "this one they would match nobody. Give the list's own key. Nothing was sent."
+            )
 
     def _check_key(self) -> None:
         if self._holds_hashes and self._key is None:

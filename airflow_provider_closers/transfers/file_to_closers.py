@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_closers.operators.push import PushOperator, path_of_instance, storage_path
+from airflow_provider_closers.operators.paths import path_of_instance, storage_path
+from airflow_provider_closers.operators.push import PushOperator
 
 if TYPE_CHECKING:
     from airflow.providers.openlineage.extractors import OperatorLineage

@@ -12,6 +12,7 @@ from packaging.requirements import Requirement
 
 from airflow_provider_closers.hooks.closers import ClosersHook
 from airflow_provider_closers.settings import ClosersSettings
+from airflow_provider_closers.suppression.__main__ import _parser as suppression_parser
 
 PACKAGE = "airflow-provider-closers"
 EXTRAS = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
@@ -41,6 +42,8 @@ def check(words: list[str]) -> None:
             check_packages(packages)
         case ["python", "-m", "airflow_provider_closers.sandbox", *switches]:
             check_sandbox_switches(switches)
+        case ["python", "-m", "airflow_provider_closers.suppression", *arguments]:
+            suppression_parser().parse_args(arguments)
         case _:
             pytest.fail(f"Nothing here knows how to check the command {shlex.join(words)!r}.")
 

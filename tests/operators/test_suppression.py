@@ -61,7 +61,8 @@ def test_the_connection_goes_before_the_variable(path, key_in_variable, request)
 
     request.getfixturevalue("key_in_connection")
 
-    assert "jane@acme.io" not in open_suppression_list(path)
+    with pytest.raises(ClosersConfigError, match="keyed hashes of another key"):
+        open_suppression_list(path)
 
 
 def test_a_connection_without_the_key_is_an_error(path, key_in_variable, monkeypatch):
@@ -85,7 +86,7 @@ def test_a_query_s_first_column_may_hold_addresses_and_keyed_hashes(
     path, tmp_path, key_in_variable, monkeypatch
 ):
     open_suppression_list(path, create=True).add(["jane@acme.io"])
-    keyed_hash = (tmp_path / "list.txt").read_text().strip()
+    _, keyed_hash = (tmp_path / "list.txt").read_text().splitlines()
 
     listed = open_suppression_list(query_of(tmp_path, monkeypatch, "Joe@acme.io", None, keyed_hash))
 

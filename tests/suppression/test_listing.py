@@ -51,11 +51,15 @@ def read(path) -> bytes:
         return file.read()
 
 
-def entries(path) -> list[bytes]:
-    """Return the entries in a list's file, and in its parts."""
+def lines(path) -> list[bytes]:
+    """Return the lines of a list's file, and of its parts."""
     parts = path.with_name(path.name + ".d")
     files = [path, *(parts.iterdir() if parts.exists() else ())]
-    return [line for file in files for line in read(file).splitlines() if not line.startswith(b"#")]
+    return [line for file in files for line in read(file).splitlines()]
+
+
+def entries(path) -> list[bytes]:
+    return [line for line in lines(path) if not line.startswith(b"#")]
 
 
 # -- who is on it
@@ -196,6 +200,34 @@ def test_keyed_hashes_take_their_key(secret):
 
 def test_another_key_s_hashes_match_nobody():
     assert "jane@acme.io" not in listing(f"hmac-sha256:{hashed('jane@acme.io', 'another')}")
+
+
+def test_another_key_than_that_of_what_was_added_is_noticed(path):
+    SuppressionList.from_file(path, secret=SECRET, create=True).add(["jane@acme.io"])
+
+    with pytest.raises(
+        ClosersConfigError, match=r"list\.txt.* keyed hashes of another key than the one given"
+    ):
+        SuppressionList.from_file(path, secret="another")
+
+    assert "jane@acme.io" in SuppressionList.from_file(path, secret=SECRET)
+
+
+def test_a_list_is_marked_with_its_key_once(path):
+    for person in ("jane", "joe", "jim"):
+        listed = SuppressionList.from_file(path, secret=SECRET, create=True)
+        listed.add([f"{person}@acme.io"])
+        listed.add([f"{person}.doe@acme.io"])
+
+    assert len(entries(path)) == 6
+    assert len([line for line in lines(path) if line.startswith(b"# key hmac-sha256:")]) == 1
+
+
+def test_half_a_key_mark_is_none(path):
+    content = f"# key hmac-sha256:{'ab' * 20}\nhmac-sha256:{hashed('jane@acme.io')}\n"
+    write(path, content.encode())
+
+    assert "jane@acme.io" in SuppressionList.from_file(path, secret=SECRET)
 
 
 # -- the file
