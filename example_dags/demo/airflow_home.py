@@ -55,10 +55,12 @@ def environment(home: Path, **settings: str) -> dict[str, str]:
     }
 
 
-def migrate(home: Path) -> None:
+def migrate(home: Path, **settings: str) -> None:
     """
     Create or upgrade the metadata database, unless this version of Airflow did so before.
 
+    :param home: Its AIRFLOW_HOME.
+    :param settings: Further variables.
     :raises AirflowFailedError: Airflow could not.
     """
     stamp, version = home / "migrated", metadata.version("apache-airflow")
@@ -67,7 +69,10 @@ def migrate(home: Path) -> None:
     home.mkdir(parents=True, exist_ok=True)
     print(f"Creating the database of Airflow {version} (once)", flush=True)
     run_to_end(
-        "airflow db migrate", ["-m", "airflow", "db", "migrate"], environment(home), home / "migrate.log"
+        "airflow db migrate",
+        ["-m", "airflow", "db", "migrate"],
+        environment(home, **settings),
+        home / "migrate.log",
     )
     stamp.write_text(version, encoding="utf-8")
 

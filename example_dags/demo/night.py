@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import lead_warehouse
 
 from airflow_provider_closers.sandbox.server import SandboxServer
 from demo import airflow_home, earlier_import
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
+from demo.account import Check, print_checks, print_table
 
 DAG_ID = "closers_nightly_leads"
 PUSHES = ("create_prospects", "update_statuses", "delete_erased")
@@ -36,20 +33,6 @@ COLUMNS = {
     "withheld_flags": "withheld flags",
     "requests": "requests",
 }
-
-
-@dataclass(frozen=True)
-class Check:
-    """One number that Airflow's reports and the sandbox have to agree on."""
-
-    what: str
-    ours: int
-    sandbox: int
-
-    @property
-    def agrees(self) -> bool:
-        """Whether they do."""
-        return self.ours == self.sandbox
 
 
 def main() -> int:
@@ -129,24 +112,11 @@ def print_account(reports: dict[str, dict[str, Any]], checks: list[Check]) -> No
             rejects = Path(report["rejects_path"]).relative_to(airflow_home.CHECKOUT)
             print(f"  The full record: {rejects}")
 
-    print_table(
-        ["", "reported", "sandbox", ""],
-        ([c.what, str(c.ours), str(c.sandbox), "✓" if c.agrees else "✗ MISMATCH"] for c in checks),
-    )
+    print_checks("reported", checks)
     if not all(check.agrees for check in checks):
         print(f"\nThe sandbox saw something else than was reported; Airflow's log is {HOME / 'night.log'}")
         return
     print("\nNext: 'make ui' shows the same in Airflow's web interface, beside the sandbox's page.")
-
-
-def print_table(header: list[str], rows: Iterable[list[str]]) -> None:
-    """Print rows under a header: the first column to the left, the numbers to the right."""
-    table = [header, *rows]
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    print()
-    for first, *others in table:
-        cells = (cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True))
-        print(f"  {first.ljust(widths[0])}  {'  '.join(cells)}".rstrip())
 
 
 if __name__ == "__main__":
