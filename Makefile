@@ -21,7 +21,7 @@ PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo ui test test-3.3 test-2.11 no-test-2.11 test-airflow lint bench bench-million constraints clean
+.PHONY: help demo ui cluster-check test test-3.3 test-2.11 no-test-2.11 test-airflow lint bench bench-million constraints clean
 
 help: ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ demo: .venv/installed ## Watch a night's leads go through Airflow into a sandbox
 
 ui: .venv/installed ## Airflow's web interface and the sandbox's page, until Ctrl-C
 	@cd example_dags && exec ../.venv/bin/python -m demo.ui --airflow-port $(AIRFLOW_PORT) --sandbox-port $(SANDBOX_PORT)
+
+cluster-check: .venv/installed-cluster ## Two Celery workers push, one is killed: needs Debian's postgresql and redis-server
+	@exec .venv/bin/python -m tests.cluster
 
 test: lint test-3.3 $(if $(PYTHON_FOR_AIRFLOW_2),test-2.11,no-test-2.11) ## Lint, then the suite on Airflow 3.3 and on 2.11
 
@@ -64,11 +67,11 @@ bench-million: .venv/installed-bench ## Push a million records of each source, a
 
 constraints: .venv/installed-dev ## Resolve anew what constraints/ pins
 	@.venv/bin/python $(PIP_INSTALL) uv
-	$(call resolve,$(AIRFLOW_3),constraints/airflow-3.3.txt,dev bench)
+	$(call resolve,$(AIRFLOW_3),constraints/airflow-3.3.txt,dev bench cluster)
 	$(call resolve,$(AIRFLOW_2),constraints/airflow-2.11.txt,dev)
 
 clean: ## Remove the virtual environments, and what the demo and the tools left
-	rm -rf .venv .venv-* .demo .airflow build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache .schemathesis
+	rm -rf .venv .venv-* .demo .airflow .cluster build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache .schemathesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # $(call resolve,version of Airflow,file,extras). The system's certificates are those that pip trusts.
@@ -99,6 +102,11 @@ endef
 .venv/installed-dev: .venv/installed
 	@echo "Installing what the tests need into .venv"
 	@.venv/bin/python $(PIP_INSTALL) -c constraints/airflow-3.3.txt -e '.[dev]'
+	@touch $@
+
+.venv/installed-cluster: .venv/installed
+	@echo "Installing what an Airflow with Celery workers needs into .venv"
+	@.venv/bin/python $(PIP_INSTALL) -c constraints/airflow-3.3.txt -e '.[cluster]'
 	@touch $@
 
 .venv/installed-bench: .venv/installed

@@ -14,12 +14,11 @@ from typing import TYPE_CHECKING, Self
 import psutil
 
 from demo.airflow_home import AirflowFailedError
+from demo.rest_api import RestApi, RestApiError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
-
-    from demo.rest_api import RestApi
 
 START_TIMEOUT = 120
 STOP_TIMEOUT = 15
@@ -109,7 +108,7 @@ class Components:
         def are_healthy() -> bool:
             try:
                 _, health = api.ask("GET", "/monitor/health")
-            except OSError:
+            except RestApiError:
                 return False  # it does not listen yet
             return all(health[part]["status"] == "healthy" for part in parts)
 

@@ -31,6 +31,11 @@ class PostgresqlServer:
         """What libpq takes, and with it each of its drivers."""
         return f"host={self.folder} user={USER} dbname=postgres"
 
+    @property
+    def sqlalchemy_url(self) -> str:
+        """What SQLAlchemy takes, and Airflow for its own database."""
+        return f"postgresql+psycopg2://{USER}@/postgres?host={self.folder}"
+
 
 @contextlib.contextmanager
 def postgresql_server() -> Iterator[PostgresqlServer]:
@@ -54,7 +59,7 @@ def postgresql_server() -> Iterator[PostgresqlServer]:
             "logging_collector": "off",
             "fsync": "off",
             "full_page_writes": "off",
-            "max_connections": "20",
+            "max_connections": "100",  # each process of an Airflow may open fifteen
         }
         command = [folder_with / "postgres", "-D", data]
         command += [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
