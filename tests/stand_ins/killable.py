@@ -13,6 +13,7 @@ from airflow_provider_closers.push.engine import Push
 from airflow_provider_closers.push.journey import Route
 from airflow_provider_closers.push.rejects import RejectsFile
 from airflow_provider_closers.settings import ClosersSettings
+from airflow_provider_closers.storage import whole_file
 
 CONCURRENCY = 4
 #: Records under way at once, at most, with this concurrency: see Window.capacity.
@@ -52,4 +53,5 @@ def push_in_a_process(url: str, operation: str, folder: str) -> None:
             on_reject=rejects,
             checkpoint=checkpoint,
         ).run(records())
-    Path(folder, "report.json").write_text(json.dumps(report.as_dict()))
+    # As a whole: who is killed in the middle of it has left none.
+    whole_file(Path(folder, "report.json")).write(json.dumps(report.as_dict()).encode())
