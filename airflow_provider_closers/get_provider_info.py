@@ -104,8 +104,9 @@ def get_provider_info() -> dict[str, Any]:
         "asset-uris": [_ASSET_URI],
         "dataset-uris": [_ASSET_URI],  # what Airflow 2 calls them
         "extra-links": [
-            "airflow_provider_closers.links.prospect.RejectsLink",
-            "airflow_provider_closers.links.prospect.ClosersLink",
+            "airflow_provider_closers.links.push.PushReportLink",
+            "airflow_provider_closers.links.push.RejectsLink",
+            "airflow_provider_closers.links.push.ClosersLink",
         ],
         "connection-types": [
             {

@@ -19,8 +19,7 @@ from airflow_provider_closers.errors import (
     is_final,
 )
 from airflow_provider_closers.hooks.closers import ClosersHook
-from airflow_provider_closers.links.prospect import ClosersLink, RejectsLink
-from airflow_provider_closers.operators.paths import path_of_instance
+from airflow_provider_closers.links.push import ClosersLink, PushReportLink, RejectsLink
 
 if TYPE_CHECKING:
     from airflow.providers.openlineage.extractors import OperatorLineage
@@ -84,7 +83,7 @@ class PushOperator(BaseOperator):
         "checkpoint_path",
         "suppression_list",
     )
-    operator_extra_links = (RejectsLink(), ClosersLink())
+    operator_extra_links = (PushReportLink(), RejectsLink(), ClosersLink())
     ui_color = "#e6f4ef"
 
     def __init__(
@@ -279,12 +278,14 @@ class PushOperator(BaseOperator):
     def _rejects_file(self, context: Any) -> AbstractContextManager[RejectsFile | None]:
         if not self.rejects_path or self.preview:
             return nullcontext()  # A preview must not replace what the last push left to be mended.
+        from airflow_provider_closers.operators.paths import path_of_instance
         from airflow_provider_closers.push.rejects import RejectsFile
 
         # The push itself drops what is there, unless it goes on from a checkpoint.
         return RejectsFile(path_of_instance(self.rejects_path, context), keep=True)
 
     def _checkpoint(self, context: Any, *, was_deferred: bool) -> TaskCheckpoint | None:
+        from airflow_provider_closers.operators.paths import path_of_instance
         from airflow_provider_closers.operators.resume import checkpoint_of
 
         path = path_of_instance(self.checkpoint_path, context) if self.checkpoint_path else None

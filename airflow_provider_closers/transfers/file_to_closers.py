@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_closers.operators.paths import path_of_instance, storage_path
 from airflow_provider_closers.operators.push import PushOperator
 
 if TYPE_CHECKING:
@@ -58,6 +57,7 @@ class FileToClosersOperator(PushOperator):
         return file_source(str(self.path))
 
     def _records(self, context: Any) -> Iterable[Any]:
+        from airflow_provider_closers.operators.paths import path_of_instance, storage_path
         from airflow_provider_closers.sources.files import FileRecords
 
         return FileRecords(

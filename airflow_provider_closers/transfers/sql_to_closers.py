@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_closers.errors import ClosersConfigError
-from airflow_provider_closers.operators.database import database_hook
 from airflow_provider_closers.operators.push import PushOperator
 
 if TYPE_CHECKING:
@@ -53,6 +52,7 @@ class SqlToClosersOperator(PushOperator):
         self.hook_params = hook_params
 
     def _records(self, context: Any) -> Iterable[Any]:  # noqa: ARG002 - it takes none of it
+        from airflow_provider_closers.operators.database import database_hook
         from airflow_provider_closers.sources.sql import QueryRows
 
         if not isinstance(self.sql, str) or not self.sql.strip():
@@ -64,6 +64,7 @@ class SqlToClosersOperator(PushOperator):
         return QueryRows(hook, self.sql.rstrip().removesuffix(";"), self.parameters)
 
     def _lineage_source(self) -> OperatorLineage[Any, Any] | None:
+        from airflow_provider_closers.operators.database import database_hook
         from airflow_provider_closers.operators.lineage import query_source
 
         return query_source(database_hook(self.conn_id, self.hook_params), self.sql, self.conn_id)
