@@ -7,6 +7,9 @@ What can go wrong; each leaf is there because a caller does something different 
     ├── ClosersConfigError       mend the connection or the call (also a ValueError)
     ├── InvalidProspectError     mend the record; nothing was sent (also a ValueError)
     ├── TooManyDeletesError      look at the input, then raise the limit (also a ValueError)
+    ├── SourceShrunkError        look at the source, then raise the limit (also a ValueError)
+    ├── SnapshotError            find the snapshot, or do without it once (also a ValueError)
+    ├── SyncRunningError         wait for the other run
     ├── ClosersAuthError         mend the key; nothing else helps
     ├── ClosersRateLimitError    come back after ``retry_after`` seconds
     ├── ClosersUnavailableError  try again later
@@ -40,6 +43,18 @@ class InvalidProspectError(ClosersError, ValueError):
 
 class TooManyDeletesError(ClosersError, ValueError):
     """More records to delete than ``max_deletes`` allows; nothing was sent."""
+
+
+class SourceShrunkError(ClosersError, ValueError):
+    """More people are gone from a sync's source than ``max_removed`` allows; nothing was sent."""
+
+
+class SnapshotError(ClosersError, ValueError):
+    """A sync's snapshot is lost, damaged, or another sync's; nothing was sent."""
+
+
+class SyncRunningError(ClosersError):
+    """Another run of the sync holds its lock."""
 
 
 class ClosersAuthError(ClosersError):

@@ -139,6 +139,15 @@ class RecordRules:
         except Exception:  # noqa: BLE001 - a stranger's object: reading it may do anything
             return None
 
+    def person_in(self, record: Any) -> str | None:
+        """Return the email of a record that breaks the rules, as :meth:`read` gives it, if it has one."""
+        try:
+            given = {unbox(record[key]) for key in record if self._names_the_email(key)}
+            (email,) = {value for value in given if not is_missing(value)}
+            return _read_email(email)
+        except Exception:  # noqa: BLE001 - as above; or it has none, or two
+            return None
+
     def __repr__(self) -> str:
         """Tell what becomes of the keys, the same for the same rules."""
         nested = sorted([*self._nested.values(), *("*" if self._nest_all else "")])

@@ -128,22 +128,26 @@ class PushOperator(BaseOperator):
         """
         self._check_limits()
         with self._rejects_file(context) as rejects, self._stoppable():
-            report = self.hook.push(
-                self.operation,
-                self._records_in_limit(context),
-                field_map=self.field_map,
-                other_attributes=self.other_attributes,
-                transform=self.transform,
-                if_exists=self.if_exists,
-                if_missing=self.if_missing,
-                reset_flags=self.reset_flags,
-                suppression=self._suppression(),
-                preview=self.preview,
-                on_reject=rejects,
-                checkpoint=self._checkpoint(context),
-                on_interrupt=lambda report: self._publish(_with_path(report, rejects), context),
-            )
+            report = self._push(rejects, context)
         return self._conclude(_with_path(report, rejects), context)
+
+    def _push(self, rejects: RejectsFile | None, context: Any) -> PushReport:
+        """Push the records."""
+        return self.hook.push(
+            self.operation,
+            self._records_in_limit(context),
+            field_map=self.field_map,
+            other_attributes=self.other_attributes,
+            transform=self.transform,
+            if_exists=self.if_exists,
+            if_missing=self.if_missing,
+            reset_flags=self.reset_flags,
+            suppression=self._suppression(),
+            preview=self.preview,
+            on_reject=rejects,
+            checkpoint=self._checkpoint(context),
+            on_interrupt=self._publisher(rejects, context),
+        )
 
     def on_kill(self) -> None:
         """
@@ -161,6 +165,11 @@ class PushOperator(BaseOperator):
     def hook(self) -> ClosersHook:
         """The hook on this operator's connection."""
         return ClosersHook(self.closers_conn_id)
+
+    @property
+    def _deletes(self) -> bool:
+        """Whether the push may delete prospects, and so put addresses onto the suppression list."""
+        return self.operation == "delete"
 
     @contextmanager
     def _stoppable(self) -> Iterator[None]:
@@ -208,6 +217,9 @@ class PushOperator(BaseOperator):
             raise ClosersConfigError(
                 f"max_rejects is {limit!r}; a fraction must be below 1, a count must be an int."
             )
+        self._check_max_deletes()
+
+    def _check_max_deletes(self) -> None:
         limit = self.max_deletes
         if isinstance(limit, bool) or not isinstance(limit, int) or limit < 0:
             raise ClosersConfigError(f"max_deletes is {limit!r}; it must be a count of records.")
@@ -240,7 +252,7 @@ class PushOperator(BaseOperator):
         return SuppressionList.from_file(
             storage_path(self.suppression_list),
             secret=_suppression_secret(),
-            create=self.operation == "delete",
+            create=self._deletes,
         )
 
     @staticmethod
@@ -268,6 +280,10 @@ class PushOperator(BaseOperator):
         if report.total == 0 and self.on_empty == "skip":
             raise AirflowSkipException("There are no prospects to push (on_empty='skip').")
         return report.as_dict()
+
+    def _publisher(self, rejects: RejectsFile | None, context: Any) -> Callable[[PushReport], None]:
+        """Return what publishes the report of a push that ends with an exception."""
+        return lambda report: self._publish(_with_path(report, rejects), context)
 
     def _publish(self, report: PushReport, context: Any) -> None:
         """Put the report where the return value of a task that succeeds is; one that fails has none."""

@@ -92,6 +92,17 @@ class PushReport:
         """Count records as ended so; ``total`` is counted where the records are read."""
         setattr(self, outcome.value, getattr(self, outcome.value) + records)
 
+    def add(self, other: PushReport) -> None:
+        """Take over what a further push came to, as if it had been part of this one; not its ``total``."""
+        for outcome in Outcome:
+            self.count(outcome, getattr(other, outcome.value))
+        self.withheld_flags += other.withheld_flags
+        self.requests += other.requests
+        self.retries += other.retries
+        self.seconds += other.seconds
+        self.rejects = [*self.rejects, *other.rejects][:REJECTS_KEPT]
+        self.error = self.error or other.error
+
     @property
     def outcomes(self) -> dict[str, int]:
         """The count of each outcome, zeros included."""

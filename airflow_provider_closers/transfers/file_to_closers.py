@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from airflow_provider_closers.operators.push import PushOperator, path_of_instance, storage_path
+from airflow_provider_closers.operators.inputs import file_records
+from airflow_provider_closers.operators.push import PushOperator
 
 
 class FileToClosersOperator(PushOperator):
@@ -49,12 +50,11 @@ class FileToClosersOperator(PushOperator):
         self.csv_options = csv_options
 
     def _records(self, context: Any) -> Iterable[Any]:
-        from airflow_provider_closers.sources.files import FileRecords
-
-        return FileRecords(
-            storage_path(self.path),
-            file_format=self.file_format,
-            encoding=self.encoding,
-            csv_options=self.csv_options,
-            output=path_of_instance(self.rejects_path, context) if self.rejects_path else None,
+        return file_records(
+            self.path,
+            self.file_format,
+            self.encoding,
+            self.csv_options,
+            rejects_path=self.rejects_path,
+            context=context,
         )

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from airflow_provider_closers.errors import ClosersConfigError
+from airflow_provider_closers.operators.inputs import query_rows
 from airflow_provider_closers.operators.push import PushOperator
-
-if TYPE_CHECKING:
-    from airflow.providers.common.sql.hooks.sql import DbApiHook
 
 
 class SqlToClosersOperator(PushOperator):
@@ -52,24 +49,4 @@ class SqlToClosersOperator(PushOperator):
         self.hook_params = hook_params
 
     def _records(self, context: Any) -> Iterable[Any]:  # noqa: ARG002 - it takes none of it
-        from airflow_provider_closers.sources.sql import QueryRows
-
-        if not isinstance(self.sql, str) or not self.sql.strip():
-            raise ClosersConfigError(
-                f"sql is {self.sql!r}; it must be one query, or the path of a .sql file with one."
-            )
-        # A file ends with a semicolon, which not every driver takes.
-        return QueryRows(self._db_hook(), self.sql.rstrip().removesuffix(";"), self.parameters)
-
-    def _db_hook(self) -> DbApiHook:
-        from airflow.providers.common.compat.sdk import BaseHook
-        from airflow.providers.common.sql.hooks.sql import DbApiHook
-
-        connection: Any = BaseHook.get_connection(self.conn_id)
-        hook = connection.get_hook(hook_params=dict(self.hook_params or {}))
-        if not isinstance(hook, DbApiHook):
-            raise ClosersConfigError(
-                f"The connection {self.conn_id!r} is no database's: its hook is a {type(hook).__name__}, "
-                "and no DbApiHook."
-            )
-        return hook
+        return query_rows(self.conn_id, self.sql, self.parameters, self.hook_params)
