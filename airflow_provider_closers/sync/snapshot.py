@@ -99,6 +99,13 @@ class Snapshot:
                 f"was told. {_WAY_OUT}"
             )
         try:
+            self._load()
+        except BaseException:
+            self.close()
+            raise
+
+    def _load(self) -> None:
+        try:
             with self._path.open("rb") as file, gzip.open(file) as image:
                 self._open(image)
             self._check()
@@ -120,7 +127,7 @@ class Snapshot:
         """
         if by is not None and self._was_started_over(by):
             return
-        self.close()
+        self.close()  # the one that was begun by another
         self._open(None)
         self.database.executescript(_SCHEMA)
         about = {"account": self._account, "started_over_by": by}
