@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,6 +48,17 @@ class Change(Prospect):
     def difference(self) -> Prospect:
         """The person with nothing but what changed."""
         return Prospect(self.email, {name: self.fields[name] for name in self.changed})
+
+    @property
+    def doubtful(self) -> Iterable[str] | None:
+        """The fields that are not certain while it is under way; ``None``: the person themself is not."""
+        match self.kind:
+            case Kind.CHANGED:
+                return self.changed
+            case Kind.FLAG:
+                return self.fields
+            case _:
+                return None
 
     @property
     def as_record(self) -> dict[str, Any]:

@@ -8,7 +8,7 @@ read, not from being guessed: a first name is soon found by trying.)
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from hashlib import blake2b
 from typing import Any
 
@@ -51,6 +51,12 @@ def updated_digests(before: bytes, now: bytes) -> bytes:
     """Return what holds once the fields that are given now were sent: the others keep their values."""
     by_field = {part[0]: part for part in (*_parts(before), *_parts(now))}
     return b"".join(part for _, part in sorted(by_field.items()))
+
+
+def digests_without(digests: bytes, fields: Iterable[str]) -> bytes:
+    """Return the digests of all other fields."""
+    left_out = {_NUMBERS[name][0] for name in fields}
+    return b"".join(part for part in _parts(digests) if part[0] not in left_out)
 
 
 def _text(value: Any) -> bytes:

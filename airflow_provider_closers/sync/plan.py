@@ -28,7 +28,7 @@ BEGIN;
 #: Those whom the sync knows, and who are not in the source.
 GONE = "SELECT key FROM people WHERE key NOT IN (SELECT key FROM plan.source)"
 
-_CHANGES_AT_ONCE = 500
+_PEOPLE_AT_ONCE = 1_000
 
 
 class Plan:
@@ -37,9 +37,9 @@ class Plan:
 
     First the source is noted: each record with one of :meth:`add`, :meth:`see` and :meth:`see_somebody`.
     Then :meth:`remove` adds what is to be done about those who are gone. It is kept in a temporary
-    file; iterated over, it yields the changes in the order in which they are to be done.
+    file.
 
-    :param snapshot: What the API has confirmed so far.
+    :param snapshot: What is certain of the people in the CRM.
     """
 
     def __init__(self, snapshot: Snapshot) -> None:
@@ -52,11 +52,12 @@ class Plan:
     def __len__(self) -> int:
         return sum(self._counts.values())
 
-    def __iter__(self) -> Iterator[Change]:
+    def in_batches(self, size: int) -> Iterator[list[Change]]:
+        """Yield the changes in the order in which they are to be made."""
         last = -1
-        while changes := self._rows("number > ? ORDER BY number LIMIT ?", [last, _CHANGES_AT_ONCE]):
-            yield from (change for _, change in changes)
-            last = changes[-1][0]
+        while rows := self._rows("number > ? ORDER BY number LIMIT ?", [last, size]):
+            yield [change for _, change in rows]
+            last = rows[-1][0]
 
     def count(self, kind: Kind) -> int:
         """Tell how many changes are of a kind."""
@@ -80,12 +81,12 @@ class Plan:
             return self._place_of(key)
         digests = digests_of(prospect.fields)
         known = self._database.execute("SELECT email, digests FROM people WHERE key = ?", [key]).fetchone()
-        if known is None:
-            return self._plan(Kind.NEW, place, key, prospect.email, prospect.fields, digests)
-        email, before = known
+        # In the spelling that the CRM knows: to some APIs another one is another person.
+        email, before = known or (prospect.email, None)
+        if before is None:
+            return self._plan(Kind.NEW, place, key, email or key, prospect.fields, digests)
         if before == digests or not (changed := changed_fields(before, digests)):
             return None
-        # In the spelling that the CRM knows: to some APIs another one is another person.
         return self._plan(Kind.CHANGED, place, key, email or key, prospect.fields, digests, changed)
 
     def see(self, email: str) -> None:
@@ -125,7 +126,7 @@ class Plan:
         while found := self._database.execute(
             "SELECT key, ifnull(email, key) FROM people WHERE key > ? "
             "AND key NOT IN (SELECT key FROM plan.source) ORDER BY key LIMIT ?",
-            [last, _CHANGES_AT_ONCE],
+            [last, _PEOPLE_AT_ONCE],
         ).fetchall():
             yield from found
             last = found[-1][0]

@@ -27,7 +27,12 @@ from airflow_provider_closers.sync.snapshot import Snapshot
 
 log = logging.getLogger(__name__)
 
+#: Changes of each kind that are shown in the log.
 _SAMPLE = 5
+#: Changes that are noted at once before they are sent, at least ...
+_IN_DOUBT_AT_ONCE = 100
+#: ... and in no more batches than this.
+_BATCHES = 50
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +42,7 @@ class Sync:
 
     :param client: Sends a request once.
     :param settings: Concurrency, pace and tries.
-    :param snapshot: What the API has confirmed so far; loaded, or begun anew.
+    :param snapshot: What is certain of the people in the CRM; loaded, or begun anew.
     :param rules: How to read each record.
     :param transform: Is given each record, and returns it as the rules should read it, or ``None``
         to drop it.
@@ -206,7 +211,7 @@ class _Run:
             on_interrupt=self._take_over,
         )
         if len(self._plan):
-            self._take_over(push.run(_Changes(self._plan, self._sync.suppression)))
+            self._take_over(push.run(_Changes(self._plan, self._sync)))
         self._on_reject.flush()
         if self._report.error is not None:
             self._sync.snapshot.flush()
@@ -221,7 +226,7 @@ class _Run:
     def _on_settled(self, change: Change, outcome: Outcome) -> None:
         self._sync.check()
         if outcome is Outcome.REJECTED:
-            return  # It is tried again next time.
+            return  # It stays in doubt, and is tried again next time.
         if change.kind.is_removal:
             self._sync.snapshot.forget(change.key)
         else:
@@ -272,23 +277,30 @@ class _Run:
 
 
 class _Changes:
-    """The plan's changes, as many as it says; who is to be deleted is put onto the suppression list first."""
+    """
+    The plan's changes, as many as it says, each noted as in doubt before it is sent.
 
-    def __init__(self, plan: Plan, suppression: Suppression | None) -> None:
+    That is made to outlive the process for some at once, the more the more there are: on an object
+    store it takes as long as a request or longer. A run that is killed leaves so many to be sent again.
+    """
+
+    def __init__(self, plan: Plan, sync: Sync) -> None:
         self._plan = plan
-        self._suppression = suppression
+        self._snapshot = sync.snapshot
+        self._suppression = sync.suppression
 
     def __len__(self) -> int:
         return len(self._plan)
 
     def __iter__(self) -> Iterator[Change]:
-        are_listed = self._suppression is None
-        for change in self._plan:
-            if change.kind is Kind.DELETE and not are_listed:
-                assert self._suppression is not None  # noqa: S101 - or they were listed
-                self._suppression.add(email for _, email in self._plan.emails_of_the_gone())
-                are_listed = True
-            yield change
+        for batch in self._plan.in_batches(max(_IN_DOUBT_AT_ONCE, len(self) // _BATCHES)):
+            erased = [change.email for change in batch if change.kind is Kind.DELETE]
+            if erased and self._suppression is not None:
+                self._suppression.add(erased)  # Before any of them is.
+            for change in batch:
+                self._snapshot.doubt(change.key, change.email, change.doubtful)
+            self._snapshot.flush()
+            yield from batch
 
 
 def _of_the_source(reject: Reject) -> Reject:

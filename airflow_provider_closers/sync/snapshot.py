@@ -1,12 +1,12 @@
 """
-What the API has confirmed of each person so far, kept between two runs of a sync.
+What is certain of each person in the CRM, kept between two runs of a sync.
 
 The snapshot is one file: an SQLite database, gzipped, with a row for each person: the email, and
-:mod:`digests <airflow_provider_closers.sync.digests>` of the fields. Beside it, while a run sends,
-grows a journal of what was confirmed since, a line for each person; it names the snapshot that it
-belongs to. A run that ends writes a new snapshot, then drops the journal. So whenever the process
-is killed, what is there says nothing that was not confirmed, and, but for the last moments,
-everything that was.
+:mod:`digests <airflow_provider_closers.sync.digests>` of the fields that the API has confirmed.
+Beside it, while a run sends, grows a journal, of lines for one person each: before a request leaves,
+what it may change is in doubt; when it is confirmed, it is certain. The journal names the snapshot
+that it belongs to. A run that ends writes a new snapshot, then drops the journal. So whenever the
+process is killed, what is there claims nothing that is not so; what is in doubt is sent again.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ import sqlite3
 import tempfile
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
 from airflow_provider_closers.errors import SnapshotError
 from airflow_provider_closers.storage import growing_file, whole_file
-from airflow_provider_closers.sync.digests import updated_digests
+from airflow_provider_closers.sync.digests import digests_without, updated_digests
 
 log = logging.getLogger(__name__)
 
@@ -49,8 +49,9 @@ _SCHEMA = f"""
 PRAGMA application_id = {_APPLICATION_ID};
 PRAGMA user_version = {_VERSION};
 CREATE TABLE about (name TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
--- The key is the email without regard to case; the email is NULL where it is the same.
-CREATE TABLE people (key TEXT PRIMARY KEY, email TEXT, digests BLOB NOT NULL) WITHOUT ROWID;
+-- The key is the email without regard to case; the email is NULL where it is the same. The digests are
+-- NULL of somebody who may be in the CRM or not.
+CREATE TABLE people (key TEXT PRIMARY KEY, email TEXT, digests BLOB) WITHOUT ROWID;
 """
 
 
@@ -61,10 +62,10 @@ def key_of(email: str) -> str:
 
 class Snapshot:
     """
-    People, by their emails, and what the API has confirmed of each; in a temporary file meanwhile.
+    People, by their emails, and what is certain of each; in a temporary file meanwhile.
 
-    Begins with :meth:`load` or :meth:`start_over`. What :meth:`settle` and :meth:`forget` note
-    outlives the process with the next :meth:`flush`.
+    Begins with :meth:`load` or :meth:`start_over`. What :meth:`doubt`, :meth:`settle` and
+    :meth:`forget` note outlives the process with the next :meth:`flush`.
 
     :param path: Where it is kept: a ``pathlib.Path``, or an ``ObjectStoragePath``.
     :param account: What is synced, in a word: a snapshot of another account is refused.
@@ -156,16 +157,29 @@ class Snapshot:
         assert self._database is not None  # noqa: S101 - it is open after load and start_over
         return self._database
 
-    # -- what was confirmed
+    # -- what is certain
+
+    def doubt(self, key: str, email: str, fields: Iterable[str] | None) -> None:
+        """
+        Note what is about to be sent, and may be so or not until it is settled.
+
+        :param fields: Which fields of the person are changed; ``None``: it is not certain either
+            whether the CRM has them.
+        """
+        known = self._digests_of(key)
+        self._note(key, email, None if fields is None or known is None else digests_without(known, fields))
 
     def settle(self, key: str, email: str, digests: bytes) -> None:
         """Note what the API has confirmed of somebody: these fields, and the others as they were."""
-        known = self.database.execute("SELECT digests FROM people WHERE key = ?", [key]).fetchone()
-        self._note(key, email, updated_digests(known[0], digests) if known else digests)
+        self._note(key, email, updated_digests(self._digests_of(key) or b"", digests))
 
     def forget(self, key: str) -> None:
         """Note that the sync has nothing to do with somebody any more."""
-        self._note(key, "", None)
+        self._note(key)
+
+    def _digests_of(self, key: str) -> bytes | None:
+        known = self.database.execute("SELECT digests FROM people WHERE key = ?", [key]).fetchone()
+        return known[0] if known else None
 
     def forget_all(self, query: str) -> None:
         """Forget the keys that a query finds; it is kept with the next :meth:`save`, and lost without it."""
@@ -203,7 +217,8 @@ class Snapshot:
         self._journal.remove()
         self._is_kept, self._is_changed, self._journals = True, False, False
 
-    def _note(self, key: str, email: str, digests: bytes | None) -> None:
+    def _note(self, key: str, email: str | None = None, digests: bytes | None = None) -> None:
+        """Note what is certain of somebody; without an email, that they are forgotten."""
         if not self._is_kept:
             self._is_changed = True
             self.save()  # A journal belongs to a snapshot that is there.
@@ -215,9 +230,9 @@ class Snapshot:
         )
         self._apply(key, email, digests)
 
-    def _apply(self, key: str, email: str, digests: bytes | None) -> None:
+    def _apply(self, key: str, email: str | None, digests: bytes | None) -> None:
         self._is_changed = True
-        if digests is None:
+        if email is None:
             self.database.execute("DELETE FROM people WHERE key = ?", [key])
         else:
             self.database.execute(

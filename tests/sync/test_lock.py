@@ -36,7 +36,7 @@ def clock() -> Clock:
 def path(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
     if request.param == "file":
         return tmp_path / "syncs" / "people.snapshot.lock"
-    return ObjectStoragePath(request.getfixturevalue("bucket")) / "syncs" / "people.snapshot.lock"
+    return ObjectStoragePath(f"{request.getfixturevalue('bucket')}/syncs/people.snapshot.lock")
 
 
 def lock(path: Any, owner: str, clock: Clock) -> Lock:
@@ -146,7 +146,7 @@ def test_of_two_that_begin_at_once_one_gets_in(tmp_path, clock):
 
 
 def test_who_writes_over_the_lock_in_a_store_gets_in_and_the_other_does_not(bucket, clock):
-    path = ObjectStoragePath(bucket) / "lock"
+    path = ObjectStoragePath(f"{bucket}/lock")
 
     def meanwhile(_: float) -> None:
         path.write_text(json.dumps({"owner": "second", "token": "x", "renewed": clock.time}))

@@ -550,6 +550,75 @@ def test_a_list_that_can_not_grow_is_an_error_before_the_source_is_read(sync, re
     assert requests.new() == []
 
 
+def test_a_list_that_can_not_grow_will_do_where_nobody_is_deleted(sync):
+    report = sync(EVERYBODY, suppression=SuppressionList(["bob@acme.io"], name="of the query"))
+
+    assert nonzero(report) == {"created": 2, "suppressed": 1}
+
+
+# -- what is in doubt
+
+
+class KilledError(BaseException):
+    """What a test raises where a process would be killed."""
+
+
+def kill() -> None:
+    raise KilledError
+
+
+@pytest.mark.parametrize(
+    ("parts", "first", "second", "sent"),
+    [
+        (
+            {},
+            [JANE | {"title": "CEO"}],
+            [JANE],
+            ("PATCH", {"email": "jane@acme.io", "title": "CTO"}),
+        ),
+        (
+            {"on_removed": "delete"},
+            [],
+            [JANE],
+            ("POST", {"email": "jane@acme.io", "firstName": "Jane"}),
+        ),
+        (
+            {"on_removed": "delete"},
+            [JANE, BOB],
+            [JANE],
+            ("DELETE", {"email": "bob@acme.io"}),
+        ),
+    ],
+    ids=["a change that is taken back", "somebody deleted who comes back", "somebody created who is gone"],
+)
+def test_what_a_killed_sync_may_have_done_is_done_anew_and_undone(
+    sync, sandbox, requests, parts, first, second, sent
+):
+    sync([JANE])
+    with pytest.raises(KilledError):
+        sync(first, check=kill, **parts)
+    assert len(requests.new()) == 3  # that took effect, and was not confirmed to the snapshot
+
+    sync(second, **parts)
+
+    assert sent in requests.new()
+    assert [prospect["email"] for prospect in sandbox.prospects()] == ["jane@acme.io"]
+    assert sandbox.prospect("jane@acme.io")["title"] == "CTO"
+    assert nonzero(sync(second, **parts)) == {"unchanged": 1}
+
+
+def test_a_change_that_was_rejected_and_taken_back_is_sent(sync, sandbox):
+    sync([JANE])
+    sandbox.add_fault("error", status=422, method="PATCH", writes=True)
+    assert nonzero(sync([JANE | {"title": "CEO"}])) == {"rejected": 1}
+    assert sandbox.prospect("jane@acme.io")["title"] == "CEO"
+
+    report = sync([JANE])
+
+    assert nonzero(report) == {"updated": 1}
+    assert sandbox.prospect("jane@acme.io")["title"] == "CTO"
+
+
 # -- preview
 
 
