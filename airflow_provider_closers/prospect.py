@@ -349,7 +349,7 @@ def _read_email(value: Any) -> str:
 _PLAIN_LOCAL_PART = re.compile(r"[A-Za-z0-9_+-]+(?:\.[A-Za-z0-9_+-]+)*")
 
 
-@lru_cache(maxsize=4_096)
+@lru_cache(maxsize=65_536)
 def _is_good_domain(domain: str) -> bool:
     return _complaint(f"x@{domain}") is None
 
