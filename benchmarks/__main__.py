@@ -7,10 +7,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks import machine, memory, pace, throughput, transfers
+from benchmarks import machine, memory, pace, sync, throughput, transfers
 from benchmarks.run import ContenderFailedError
 
-TABLES = {"throughput": throughput, "pace": pace, "memory": memory, "transfers": transfers}
+TABLES = {"throughput": throughput, "pace": pace, "memory": memory, "transfers": transfers, "sync": sync}
 
 
 def main() -> int:
@@ -19,7 +19,7 @@ def main() -> int:
     parser.add_argument("--only", choices=TABLES, action="append", help="this table (again for another)")
     size = parser.add_mutually_exclusive_group()
     size.add_argument("--quick", action="store_true", help="see that it runs; the figures mean nothing")
-    size.add_argument("--full", action="store_true", help="a million records for memory and transfers")
+    size.add_argument("--full", action="store_true", help="a million records for memory, transfers and sync")
     options = parser.parse_args()
 
     machine.keep_to(machine.SERVER_CORE)

@@ -19,7 +19,6 @@ from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
     initialize,
-    precondition,
     rule,
     run_state_machine_as_test,
 )
@@ -66,6 +65,14 @@ faults = st.sampled_from(
         {"kind": "html"},
     ]
 )
+changes = st.lists(
+    st.tuples(st.just("write"), st.tuples(emails, people))
+    | st.tuples(st.just("leave"), emails)
+    | st.tuples(st.just("take back"), st.none())
+    | st.tuples(st.just("shrink"), st.integers(0, 5)),
+    min_size=1,
+    max_size=3,
+)
 #: Records that break the rules: of a person, or of nobody knows whom.
 BROKEN = {"first_name": 7}
 STRANGER = {"first_name": "nobody"}
@@ -106,23 +113,24 @@ class Histories(RuleBasedStateMachine):
     def begin(self, on_removed: str, first: dict[str, Any], **misbehaviour: str) -> None:
         self.sandbox.configure(**misbehaviour)
         self.on_removed = on_removed
-        self.source = dict(first)
+        self.source = self.source_then = dict(first)
         self.quiet_run(full_resync=True)
 
     # -- what changes in the source
 
-    @rule(email=emails, person=people)
-    def write(self, email: str, person: dict[str, Any]) -> None:
-        self.source[email] = person
-
-    @precondition(lambda self: self.source)
-    @rule(data=st.data())
-    def leave(self, data: st.DataObject) -> None:
-        del self.source[data.draw(st.sampled_from(sorted(self.source)))]
-
-    @rule(keep=st.integers(0, 3))
-    def shrink(self, keep: int) -> None:
-        self.source = dict(list(self.source.items())[:keep])
+    def _change(self, changes: list[tuple[str, Any]]) -> None:
+        for what, whom in changes:
+            match what:
+                case "write":
+                    email, person = whom
+                    self.source[email] = person
+                case "leave":
+                    self.source.pop(whom, None)
+                case "shrink":
+                    self.source = dict(list(self.source.items())[:whom])
+                case "take back":
+                    # As it was when the CRM was last as it says: what was under way since is undone.
+                    self.source = dict(self.source_then)
 
     @rule(email=emails)
     def break_a_record(self, email: str) -> None:
@@ -158,15 +166,17 @@ class Histories(RuleBasedStateMachine):
 
     # -- runs
 
-    @rule(faults=st.lists(st.tuples(faults, st.integers(0, 6)), min_size=1, max_size=3))
-    def noisy_run(self, faults: list[tuple[dict[str, Any], int]]) -> None:
+    @rule(changes=changes, faults=st.lists(st.tuples(faults, st.integers(0, 4)), min_size=1, max_size=3))
+    def noisy_run(self, changes: list[Any], faults: list[tuple[dict[str, Any], int]]) -> None:
+        self._change(changes)
         for fault, after in faults:
             self.sandbox.add_fault(**fault, after=after)
         self._watched_run()
         self.sandbox.reset(keep=["prospects", "journal", "settings"])
 
-    @rule(at=st.integers(1, 6), goes_on=st.booleans())
-    def killed_run(self, at: int, goes_on: bool) -> None:
+    @rule(changes=changes, at=st.integers(1, 3), goes_on=st.booleans())
+    def killed_run(self, changes: list[Any], at: int, goes_on: bool) -> None:
+        self._change(changes)
         seen, copy = [], self.folder / "copy"
 
         def kill() -> None:
@@ -185,21 +195,24 @@ class Histories(RuleBasedStateMachine):
                     shutil.move(copy / name, self.folder / name)
             shutil.rmtree(copy)
 
-    @rule()
-    def preview(self) -> None:
+    @rule(changes=changes)
+    def preview(self, changes: list[Any]) -> None:
+        self._change(changes)
         before, since = self._files(), self._last_request()
         self._watched_run(preview=True)
         assert self._files() == before
         assert self.sandbox.journal(since=since) == []
 
-    @rule()
-    def quiet_run(self, full_resync: bool = False) -> None:
+    @rule(changes=changes)
+    def quiet_run(self, changes: list[Any] = (), full_resync: bool = False) -> None:
+        self._change(changes)
         if full_resync:
             pushed = set(self.source) - self.broken - self.listed
             self.forgotten |= {prospect["email"] for prospect in self.sandbox.prospects()} - pushed
         report = self._watched_run(full_resync=full_resync)
         if report is not None:
             assert report.error is None
+            self.source_then = dict(self.source)
             self._check_crm(is_removal_due=not report.postponed)
             again = self._watched_run()
             assert again is None or again.requests == 0
@@ -299,7 +312,7 @@ def test_after_each_quiet_run_the_crm_is_as_the_source_says(sandbox, tmp_path):
     run_state_machine_as_test(
         lambda: Histories(sandbox, tmp_path / "history"),
         settings=settings(
-            max_examples=60,
+            max_examples=120,
             stateful_step_count=25,
             deadline=None,
             suppress_health_check=list(HealthCheck),
