@@ -214,6 +214,9 @@ class GrowingFile(Protocol):
     def close(self) -> None:
         """Flush, and let go of the file."""
 
+    def abandon(self) -> None:
+        """Let go of the file as it is: what is not flushed is lost."""
+
 
 def growing_file(path: Path) -> GrowingFile:
     """
@@ -267,6 +270,9 @@ class _GrowingLocalFile:
         if file is not None:
             file.close()
 
+    def abandon(self) -> None:
+        self.close()
+
 
 class _GrowingObject:
     """
@@ -310,7 +316,7 @@ class _GrowingObject:
             self.remove()
 
     def remove(self) -> None:
-        self._let_go()
+        self.abandon()
         _remove_object(self._path)
         self._holds_lines = False
 
@@ -321,9 +327,9 @@ class _GrowingObject:
         try:
             self.flush()
         finally:
-            self._let_go()
+            self.abandon()
 
-    def _let_go(self) -> None:
+    def abandon(self) -> None:
         spool, self._spool, self._is_new = self._spool, None, False
         if spool is not None:
             spool.close()

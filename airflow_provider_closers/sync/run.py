@@ -254,6 +254,7 @@ class _Run:
     def _end_early(self) -> None:
         """Keep what was confirmed, and pass the report on; there may be little time."""
         with contextlib.suppress(Exception):  # what ended the sync tells more
+            self._sync.check()  # The journal may be another run's by now.
             self._sync.snapshot.flush()
         with contextlib.suppress(Exception):
             self._on_reject.flush()

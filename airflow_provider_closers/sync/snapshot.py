@@ -21,7 +21,6 @@ import tempfile
 import time
 import zlib
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -143,9 +142,8 @@ class Snapshot:
         return self._about("started_over_by") == by
 
     def close(self) -> None:
-        """Let go of the temporary file, unsaved."""
-        with suppress(Exception):
-            self._journal.close()
+        """Let go of the files; what is neither flushed nor saved is lost."""
+        self._journal.abandon()
         if self._database is not None:
             self._database.close()
         if self._image is not None:

@@ -70,6 +70,21 @@ def test_what_was_settled_is_there_the_next_time(path):
     assert not beside(path, ".journal").exists()
 
 
+def test_what_was_not_flushed_does_not_get_over_what_another_run_keeps(bucket):
+    path = ObjectStoragePath(f"{bucket}/people.snapshot")
+    begun(path, {"ada@acme.io": ADA})
+    late = loaded(path)
+    late.settle("ada@acme.io", "ada@acme.io", BEA)
+    with closing(loaded(path)) as other:
+        other.settle("eve@acme.io", "eve@acme.io", ADA)
+        other.flush()
+
+    late.close()
+
+    with closing(loaded(path)) as snapshot:
+        assert people(snapshot) == {"ada@acme.io": ADA, "eve@acme.io": ADA}
+
+
 def test_what_was_flushed_is_there_although_nothing_was_saved(path):
     begun(path, {"ada@acme.io": ADA, "bea@acme.io": BEA})
     killed = loaded(path)
