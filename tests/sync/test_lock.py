@@ -122,14 +122,14 @@ def test_a_file_that_holds_no_lock_runs_out_too(path, clock, content):
         first.check()
 
 
-def test_of_two_that_begin_at_once_one_gets_in(tmp_path, clock):
+def test_of_several_that_begin_at_once_one_gets_in(tmp_path):
     path, inside, refused = tmp_path / "lock", [], []
     begin, end = threading.Barrier(8), threading.Barrier(8)
 
     def compete(number: int) -> None:
         begin.wait()
         try:
-            with lock(path, f"run {number}", clock):
+            with Lock(path, f"run {number}"):
                 inside.append(number)
                 end.wait()
         except SyncRunningError:
