@@ -190,6 +190,15 @@ def test_a_full_resync_pushes_everything_and_removes_nobody(sync, sandbox):
     assert sandbox.count() == 2
 
 
+def test_a_retry_of_a_full_resync_goes_on_and_a_cleared_task_starts_over(sync):
+    sync([JANE, BOB], TaskInstance(max_tries=1), full_resync=True)
+
+    retried = sync([JANE, BOB], TaskInstance(max_tries=1), full_resync=True)
+    cleared = sync([JANE, BOB], TaskInstance(max_tries=3), full_resync=True)
+
+    assert (nonzero(retried), nonzero(cleared)) == ({"unchanged": 2}, {"updated": 2})
+
+
 @pytest.mark.parametrize("said", ["True", "true", " TRUE "])
 def test_a_template_may_say_whether_to_resync(sync, said):
     sync([JANE], full_resync=said)
