@@ -252,12 +252,18 @@ class ClosersHook(BaseHook):
 
         account = f"{self.closers_conn_id} at {self.settings.base_url}"
         records = records_of(prospects, "sync")
-        rules = RecordRules(field_map=field_map, other_attributes=other_attributes, reset_flags=reset_flags)
+        snapshot = Snapshot(snapshot_path, account=account)
+        rules = RecordRules(
+            field_map=field_map,
+            other_attributes=other_attributes,
+            reset_flags=reset_flags,
+            known_emails=snapshot,
+        )
         removal = Removal(on_removed=on_removed, field=removed_field)
         limits = Limits(max_removed=max_removed, max_deletes=max_deletes)
         with (
             locked(snapshot_path, run, is_needed=not preview) as check,
-            closing(Snapshot(snapshot_path, account=account)) as snapshot,
+            closing(snapshot),
             closing(ClosersClient(self.settings)) as client,
         ):
             sync = Sync(

@@ -157,6 +157,11 @@ class Snapshot:
 
     # -- what is certain
 
+    def __contains__(self, email: object) -> bool:
+        """Tell whether somebody is known by this email, in whatever spelling."""
+        found = self.database.execute("SELECT 1 FROM people WHERE key = ?", [key_of(str(email))])
+        return found.fetchone() is not None
+
     def doubt(self, key: str, email: str, fields: Iterable[str] | None) -> None:
         """
         Note what is about to be sent, and may be so or not until it is settled.

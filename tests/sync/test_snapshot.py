@@ -173,6 +173,14 @@ def test_the_journal_of_an_earlier_snapshot_does_not_count(path):
         assert people(snapshot) == {"ada@acme.io": ADA}
 
 
+def test_people_are_known_in_whatever_spelling(path):
+    begun(path, {"Ada@acme.io": ADA})
+
+    with closing(loaded(path)) as snapshot:
+        assert "aDa@ACME.io" in snapshot
+        assert "bea@acme.io" not in snapshot
+
+
 def test_a_lost_snapshot_is_an_error_that_names_the_way_out(path):
     with pytest.raises(SnapshotError, match=r"first run, run it once with full_resync=True; if not, .* lost"):
         loaded(path)
