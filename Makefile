@@ -62,8 +62,8 @@ lint: .venv/installed-dev ## ruff and mypy
 bench: .venv/installed-bench ## Speed, CPU and memory beside what else one would take (a quarter of an hour)
 	@.venv/bin/python -m benchmarks $(BENCH_ARGS)
 
-bench-million: .venv/installed-bench ## Push a million records of each source, and watch the memory (an hour)
-	@.venv/bin/python -m benchmarks --only memory --only transfers --full
+bench-million: .venv/installed-bench ## Push and sync a million records, and watch the memory (an hour)
+	@.venv/bin/python -m benchmarks --only memory --only transfers --only sync --full
 
 constraints: .venv/installed-dev ## Resolve anew what constraints/ pins
 	@.venv/bin/python $(PIP_INSTALL) uv

@@ -7,6 +7,9 @@ What can go wrong; each leaf is there because a caller does something different 
     ├── ClosersConfigError       mend the connection or the call (also a ValueError)
     ├── InvalidProspectError     mend the record; nothing was sent (also a ValueError)
     ├── TooManyDeletesError      look at the input, then raise the limit (also a ValueError)
+    ├── SourceShrunkError        look at the source, then raise the limit (also a ValueError)
+    ├── SnapshotError            find the snapshot, or do without it once (also a ValueError)
+    ├── SyncRunningError         wait for the other run
     ├── ClosersAuthError         mend the key; nothing else helps
     ├── ClosersTryLaterError     come back, after ``retry_after`` seconds where that is known
     │   ├── ClosersRateLimitError    with fewer requests
@@ -42,6 +45,18 @@ class InvalidProspectError(ClosersError, ValueError):
 
 class TooManyDeletesError(ClosersError, ValueError):
     """More records to delete than ``max_deletes`` allows; nothing was sent."""
+
+
+class SourceShrunkError(ClosersError, ValueError):
+    """More people are gone from a sync's source than ``max_removed`` allows; nothing was sent."""
+
+
+class SnapshotError(ClosersError, ValueError):
+    """A sync's snapshot is lost, damaged, or another sync's; nothing was sent."""
+
+
+class SyncRunningError(ClosersError):
+    """Another run of the sync holds its lock."""
 
 
 class ClosersAuthError(ClosersError):
@@ -133,4 +148,5 @@ def is_final(error: BaseException) -> bool:
     """
     if isinstance(error, PushFailedError):
         return not error.report.may_pass
-    return isinstance(error, ClosersConfigError | ClosersAuthError | TooManyDeletesError)
+    guards = TooManyDeletesError | SourceShrunkError | SnapshotError
+    return isinstance(error, ClosersConfigError | ClosersAuthError | guards)

@@ -86,7 +86,10 @@ def get_provider_info() -> dict[str, Any]:
         "operators": [
             {
                 "integration-name": "Closers",
-                "python-modules": ["airflow_provider_closers.operators.prospect"],
+                "python-modules": [
+                    "airflow_provider_closers.operators.prospect",
+                    "airflow_provider_closers.operators.sync",
+                ],
             }
         ],
         "transfers": [

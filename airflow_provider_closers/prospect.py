@@ -14,7 +14,7 @@ import json
 import math
 import re
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache
@@ -91,6 +91,7 @@ class RecordRules:
         no field.
     :param reset_flags: Status flags whose ``False`` is sent.
     :param bare_emails: Whether an email string stands for its record.
+    :param known_emails: Emails that were read before: their domains are not checked again.
     :raises ClosersConfigError: One of them is unusable.
     """
 
@@ -101,6 +102,7 @@ class RecordRules:
         other_attributes: str | Iterable[str] = (),
         reset_flags: str | Iterable[str] = (),
         bare_emails: bool = False,
+        known_emails: Container[str] = (),
     ) -> None:
         nested = _names("other_attributes", other_attributes)
         self._nest_all = "*" in nested
@@ -110,6 +112,7 @@ class RecordRules:
         self._renamed = self._read_field_map(field_map)
         self._reset_flags = frozenset(_flag(name) for name in _names("reset_flags", reset_flags))
         self._bare_emails = bare_emails
+        self._known_emails = known_emails
         self._places: dict[str, _Place] = {}
 
     def read(self, record: Any) -> Prospect:
@@ -127,7 +130,7 @@ class RecordRules:
         given, attributes = self._sort(record)
         if "email" not in given:
             raise InvalidProspectError(self._no_email_message(record))
-        email = _read_email(given.pop("email"))
+        email = _read_email(given.pop("email"), self._known_emails)
         return self._assemble(email, given, attributes)
 
     def email_in(self, record: Any) -> Any:
@@ -137,6 +140,15 @@ class RecordRules:
         try:
             return next(record[key] for key in record if self._names_the_email(key))
         except Exception:  # noqa: BLE001 - a stranger's object: reading it may do anything
+            return None
+
+    def person_in(self, record: Any) -> str | None:
+        """Return the email of a record that breaks the rules, as :meth:`read` gives it, if it has one."""
+        try:
+            given = {unbox(record[key]) for key in record if self._names_the_email(key)}
+            (email,) = {value for value in given if not is_missing(value)}
+            return _read_email(email)
+        except Exception:  # noqa: BLE001 - as above; or it has none, or two
             return None
 
     def __repr__(self) -> str:
@@ -324,23 +336,25 @@ def is_missing(value: Any) -> bool:
     return type(value).__name__ in ("NAType", "NaTType")
 
 
-def _read_email(value: Any) -> str:
+def _read_email(value: Any, known: Container[str] = ()) -> str:
     if not isinstance(value, str):
         raise InvalidProspectError(f"'email' is {_kind(value)}; it must be a str.")
     given = value.strip(" ")
     local, _, domain = given.rpartition("@")
+    email = f"{local}@{domain.lower()}"
     # The library takes longer than all else that is done to a record, and nearly all of it for the domain.
     is_plain = len(given) <= 254 and len(local) <= 64 and _PLAIN_LOCAL_PART.fullmatch(local)
-    if not (is_plain and _is_good_domain(domain)) and (complaint := _complaint(given)):
+    is_good = is_plain and (email in known or _is_good_domain(domain))
+    if not is_good and (complaint := _complaint(given)):
         raise InvalidProspectError(f"'email' is not a valid address: {complaint}")
-    return f"{local}@{domain.lower()}"
+    return email
 
 
 # Of letters and digits that every mail server takes; of the others the library is asked each time.
 _PLAIN_LOCAL_PART = re.compile(r"[A-Za-z0-9_+-]+(?:\.[A-Za-z0-9_+-]+)*")
 
 
-@lru_cache(maxsize=4_096)
+@lru_cache(maxsize=65_536)
 def _is_good_domain(domain: str) -> bool:
     return _complaint(f"x@{domain}") is None
 

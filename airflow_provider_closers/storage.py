@@ -18,6 +18,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, Protocol
 
+#: Bytes that are copied at once.
+_CHUNK = 1 << 20
+
 
 def local_path(path: Path) -> Path | None:
     """
@@ -71,6 +74,9 @@ class WholeFile(Protocol):
     def write(self, content: bytes) -> None:
         """Put this in place of what the file held; an absent file is created, with its folder."""
 
+    def write_from(self, file: IO[bytes]) -> None:
+        """Put a file's whole content in place of what this one held, without reading it at once."""
+
     def remove(self) -> None:
         """Remove the file, if there is one."""
 
@@ -100,8 +106,21 @@ class _WholeObject:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._path.fs.pipe_file(self._path.path, content)
 
+    def write_from(self, file: IO[bytes]) -> None:
+        try:
+            _upload(file, self._path)
+        except FileNotFoundError:  # as above
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            _upload(file, self._path)
+
     def remove(self) -> None:
         _remove_object(self._path)
+
+
+def _upload(file: IO[bytes], path: Any) -> None:
+    file.seek(0)  # So that what is buffered is in the file; and where /dev/fd shares the position.
+    # By a name that the file has in this process alone. (Not through an open file: see _WholeObject.)
+    path.fs.put_file(f"/dev/fd/{file.fileno()}", path.path)
 
 
 def _remove_object(path: Any) -> None:
@@ -126,6 +145,10 @@ class _WholeLocalFile:
 
     def write(self, content: bytes) -> None:
         self.write_parts((content,))
+
+    def write_from(self, file: IO[bytes]) -> None:
+        file.seek(0)
+        self.write_parts(iter(lambda: file.read(_CHUNK), b""))
 
     def write_parts(self, parts: Iterable[bytes]) -> None:
         """Write the content bit by bit."""
@@ -191,6 +214,9 @@ class GrowingFile(Protocol):
     def close(self) -> None:
         """Flush, and let go of the file."""
 
+    def abandon(self) -> None:
+        """Let go of the file as it is: what is not flushed is lost."""
+
 
 def growing_file(path: Path) -> GrowingFile:
     """
@@ -244,6 +270,9 @@ class _GrowingLocalFile:
         if file is not None:
             file.close()
 
+    def abandon(self) -> None:
+        self.close()
+
 
 class _GrowingObject:
     """
@@ -271,10 +300,7 @@ class _GrowingObject:
     def flush(self) -> None:
         if not self._is_new:
             return
-        spool = self._spooled()
-        spool.seek(0)  # So that what is buffered is in the file; and where /dev/fd shares the position.
-        # By a name that the file has in this process alone. (Not through an open file: see _WholeObject.)
-        self._path.fs.put_file(f"/dev/fd/{spool.fileno()}", self._path.path)
+        _upload(self._spooled(), self._path)
         self._is_new = False
 
     def keep(self, stays: Callable[[bytes], bool]) -> None:
@@ -290,7 +316,7 @@ class _GrowingObject:
             self.remove()
 
     def remove(self) -> None:
-        self._let_go()
+        self.abandon()
         _remove_object(self._path)
         self._holds_lines = False
 
@@ -301,9 +327,9 @@ class _GrowingObject:
         try:
             self.flush()
         finally:
-            self._let_go()
+            self.abandon()
 
-    def _let_go(self) -> None:
+    def abandon(self) -> None:
         spool, self._spool, self._is_new = self._spool, None, False
         if spool is not None:
             spool.close()

@@ -7,7 +7,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks import machine, memory, pace, suppression, throughput, transfers
+from benchmarks import machine, memory, pace, suppression, sync, throughput, transfers
 from benchmarks.run import ContenderFailedError
 
 TABLES = {
@@ -16,6 +16,7 @@ TABLES = {
     "memory": memory,
     "transfers": transfers,
     "suppression": suppression,
+    "sync": sync,
 }
 
 
@@ -25,7 +26,7 @@ def main() -> int:
     parser.add_argument("--only", choices=TABLES, action="append", help="this table (again for another)")
     size = parser.add_mutually_exclusive_group()
     size.add_argument("--quick", action="store_true", help="see that it runs; the figures mean nothing")
-    size.add_argument("--full", action="store_true", help="a million records for memory and transfers")
+    size.add_argument("--full", action="store_true", help="a million records for memory, transfers and sync")
     options = parser.parse_args()
 
     machine.keep_to(machine.SERVER_CORE)

@@ -15,7 +15,7 @@ import pytest
 CHECKOUT = Path(__file__).resolve().parent.parent
 sys.path.append(str(CHECKOUT))
 
-from benchmarks import inputs, machine, throughput, transfers  # noqa: E402
+from benchmarks import inputs, machine, sync, throughput, transfers  # noqa: E402
 from benchmarks.contenders.job import Job  # noqa: E402
 from benchmarks.contenders.readers import SQL  # noqa: E402
 from benchmarks.contenders.rows import rows  # noqa: E402
@@ -40,10 +40,13 @@ def test_every_contender_is_in_the_tables():
     assert "theoretical limit" in rates
     assert "requests + threads + Retry" in ended.stdout
     assert "200 records of a generator" in ended.stdout
-    last_table = ended.stdout.partition("200 records from their source")[2]
-    rates = rates_in(last_table)
+    rates = rates_in(ended.stdout.partition("200 records from their source")[2])
     for contender in transfers.CONTENDERS:
         assert (rates[contender.label] == "-") == bool(contender.wants)
+    synced = rates_in(ended.stdout.partition("2,000 rows, of which one in 100 changed")[2])
+    assert synced["ClosersHook.sync"] == "20"
+    for label, _, needs in sync.ENGINES:
+        assert (synced[label] == "-") == (needs is not None and machine.version(needs) is None)
 
 
 def rates_in(table: str) -> dict[str, str]:

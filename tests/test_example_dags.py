@@ -142,14 +142,20 @@ def counts(report: dict[str, Any]) -> dict[str, int]:
         "filtered",
         "rejected",
         "unresolved",
+        "unchanged",
+        "kept",
+        "postponed",
     ]
-    assert sum(report[outcome] for outcome in outcomes) == report["total"]
-    return {outcome: report[outcome] for outcome in outcomes if report[outcome]}
+    # The last three are in a sync's report only.
+    there = {outcome: report.get(outcome, 0) for outcome in outcomes}
+    assert sum(there.values()) == report["total"]
+    return {outcome: count for outcome, count in there.items() if count}
 
 
 def test_every_example_parses(dags):
     expected = {
         "closers_chunked_leads",
+        "closers_erasure_requests",
         "closers_incremental_leads",
         "closers_lake_files",
         "closers_nightly_leads",
@@ -157,6 +163,7 @@ def test_every_example_parses(dags):
         "closers_refreshed_leads",
         "closers_replies_by_hook",
         "closers_warehouse_refresh",
+        "closers_warehouse_sync",
     }
     if AIRFLOW_VERSION >= (3, 1):
         expected.add("closers_guarded_erasure")
@@ -197,7 +204,7 @@ def test_parsing_reaches_for_no_network_and_no_database(tmp_path, monkeypatch):
         check=False,
     )
 
-    assert len(examples) == 7
+    assert len(examples) == 9
     assert parsed.returncode == 0, parsed.stderr
     assert not (tmp_path / "home").exists()
 
@@ -434,6 +441,56 @@ def test_files_are_pushed_and_then_what_was_mended_of_their_rejects(run, closers
     assert closers.count() == 61 + 9
     assert closers.prospect("o.brandt@nordlicht-bau.example.com")["firstName"] == "Ole"
     assert closers.prospect("w.baumann@gletscher-it.example.com")["lastName"] == "Baumann"
+
+
+# Given either way, so that the DAG is read anew, and keeps its files in the folder of this test.
+FULL_RESYNC, FOLLOW = {"full_resync": True}, {"full_resync": False}
+
+
+def test_a_sync_sends_every_lead_once_and_then_what_changed(run, closers, warehouse):
+    first = run("closers_warehouse_sync", run_conf=FULL_RESYNC)["sync"]
+    second = run("closers_warehouse_sync", run_conf=FOLLOW)["sync"]
+
+    assert counts(first) == {"created": 336, "updated": 56, "suppressed": 7}
+    assert counts(second) == {"unchanged": 392, "suppressed": 7}
+    assert second["requests"] == 0
+
+    change(warehouse, "UPDATE leads SET city = 'Bern' WHERE id IN (3, 4)")
+    change(warehouse, "DELETE FROM leads WHERE id = 6")
+    before = closers.stats()["requests"]["total"]
+    third = run("closers_warehouse_sync", run_conf=FOLLOW)["sync"]
+
+    assert counts(third) == {"updated": 2 + 1, "unchanged": 389, "suppressed": 7}
+    assert closers.stats()["requests"]["total"] == before + 3
+    [gone] = [lead["email"] for lead in leads() if lead["id"] == "6"]
+    assert closers.prospect(gone)["otherAttribute"]["former"] is True
+
+
+def test_a_sync_without_a_snapshot_and_one_of_half_a_table_send_nothing(run, closers, warehouse):
+    run("closers_warehouse_sync", run_conf=FOLLOW, ends_as="failed")
+    assert closers.journal() == []
+
+    run("closers_warehouse_sync", run_conf=FULL_RESYNC)
+    sent_before = closers.stats()["requests"]["total"]
+    change(warehouse, "DELETE FROM leads WHERE id % 2")
+    run("closers_warehouse_sync", run_conf=FOLLOW, ends_as="failed")
+
+    assert closers.stats()["requests"]["total"] == sent_before
+
+
+def test_who_was_erased_is_not_brought_back_by_a_sync(run, closers, warehouse, monkeypatch):
+    monkeypatch.setenv("AIRFLOW_VAR_CLOSERS_SUPPRESSION_SECRET", "a key of the hashes, long and random")
+
+    first = run("closers_erasure_requests", run_conf=FULL_RESYNC)
+    change(warehouse, "UPDATE leads SET first_name = 'Back' WHERE erasure_requested_on IS NOT NULL")
+    second = run("closers_erasure_requests", run_conf=FOLLOW)
+
+    assert counts(first["erase"]) == {"deleted": 5, "missing": 2}
+    assert counts(first["sync"]) == {"created": 336, "updated": 56, "suppressed": 7}
+    assert counts(second["erase"]) == {"missing": 7}
+    assert counts(second["sync"]) == {"unchanged": 392, "suppressed": 7}
+    assert not any(closers.prospect(email) for email in emails_to_erase())
+    assert not emails_to_erase() & {entry.email for entry in closers.journal() if entry.method != "DELETE"}
 
 
 async def answer(option: str) -> None:

@@ -22,6 +22,7 @@ def modules_after(code: str) -> set[str]:
     "module",
     [
         "operators.prospect",
+        "operators.sync",
         "transfers.sql_to_closers",
         "transfers.file_to_closers",
         "hooks.closers",
@@ -39,7 +40,7 @@ def test_what_a_dag_file_imports_is_light(module):
 
 
 @pytest.mark.parametrize(
-    "module", ["errors", "settings", "prospect", "answer", "client", "suppression", "push.engine"]
+    "module", ["errors", "settings", "prospect", "answer", "client", "suppression", "push.engine", "sync.run"]
 )
 def test_what_stands_left_of_the_hook_needs_no_airflow(module):
     added = modules_after(f"import airflow_provider_closers.{module}")

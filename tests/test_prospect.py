@@ -446,3 +446,12 @@ def test_any_object_as_a_record_is_either_read_or_rejected(record):
     except InvalidProspectError:
         return
     assert "@" in prospect.email
+
+
+def test_the_domain_of_a_known_email_is_not_checked_again():
+    rules = RecordRules(known_emails={"jane@acme"})
+
+    assert rules.read({"email": "jane@ACME"}).email == "jane@acme"
+    for email in ("bob@acme", "jane..doe@acme"):
+        with pytest.raises(InvalidProspectError, match="not a valid address"):
+            rules.read({"email": email})

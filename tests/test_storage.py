@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 from contextlib import closing
 from pathlib import Path
 
@@ -122,6 +123,24 @@ def test_a_storage_with_folders_gets_the_folder(tmp_path):
     file.write(b"a")
 
     assert (tmp_path / "new" / "state").read_bytes() == b"a"
+
+
+@pytest.mark.parametrize("kind", ["local", "object", "a storage with folders"])
+def test_a_file_is_written_from_another_whole(kind, tmp_path, bucket):
+    path = {
+        "local": tmp_path / "new" / "state",
+        "object": ObjectStoragePath(f"{bucket}/new/state"),
+        "a storage with folders": StoredPath(tmp_path / "new" / "state"),
+    }[kind]
+    content = bytes(range(256)) * 10_000
+
+    with tempfile.TemporaryFile() as file:
+        file.write(content)
+        whole_file(path).write_from(file)
+        whole_file(path).write_from(file)
+
+    with path.open("rb") as written:
+        assert written.read() == content
 
 
 @pytest.mark.parametrize("change", ["write", "remove"])

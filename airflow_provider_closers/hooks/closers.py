@@ -12,6 +12,8 @@ from airflow.providers.common.compat.sdk import BaseHook
 from airflow_provider_closers.errors import ClosersError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from airflow_provider_closers.client import ClosersClient
     from airflow_provider_closers.prospect import Prospect
     from airflow_provider_closers.push.call import Caller
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from airflow_provider_closers.push.engine import Suppression
     from airflow_provider_closers.push.report import PushReport, Reject
     from airflow_provider_closers.settings import ClosersSettings
+    from airflow_provider_closers.sync.report import SyncReport
 
 
 class ClosersHook(BaseHook):
@@ -198,6 +201,101 @@ class ClosersHook(BaseHook):
                 meter=PushMetrics(operation, self.closers_conn_id),
             )
             return push.run(records_of(prospects, operation))
+
+    def sync(
+        self,
+        prospects: Mapping[str, Any] | Iterable[Any],
+        *,
+        snapshot_path: Path,
+        on_removed: str = "keep",
+        removed_field: str | None = None,
+        max_removed: float = 0.5,
+        max_deletes: float = 100,
+        if_missing: str = "skip",
+        full_resync: bool = False,
+        run: str | None = None,
+        field_map: Mapping[str, str] | None = None,
+        other_attributes: str | Iterable[str] = (),
+        transform: Callable[[Any], Any] | None = None,
+        reset_flags: str | Iterable[str] = (),
+        suppression: Suppression | None = None,
+        preview: bool = False,
+        on_reject: Callable[[Reject], None] | None = None,
+        longest_wait: float = 300.0,
+        on_interrupt: Callable[[PushReport], None] | None = None,
+    ) -> SyncReport:
+        """
+        Make the CRM follow a source: send what changed since the last sync, and nothing else.
+
+        The parameters that are not here are those of :meth:`push`. What stops the sync early is in the
+        report's ``error``, as there.
+
+        :param prospects: The whole source; it is read to its end before the first request.
+        :param snapshot_path: Where the sync keeps what the API has confirmed: a ``pathlib.Path``, or an
+            ``ObjectStoragePath``. A journal and a lock are beside it.
+        :param on_removed: What becomes of a person who is not in the source any more: ``keep`` (default),
+            ``flag`` or ``delete``.
+        :param removed_field: For ``flag``, the field that is set to true.
+        :param max_removed: How many of those known may be gone from the source: a count, or a fraction.
+        :param max_deletes: How many prospects may be deleted: a count, or a fraction of those known.
+        :param if_missing: Where somebody else removed a known person from the CRM: ``skip`` (default),
+            ``create`` or ``fail``.
+        :param full_resync: Do without the snapshot: push the whole source, and remove nobody.
+        :param run: The name of this run; another try of it may take over its lock at once.
+        :return: The counts, and the first rejects.
+        :raises SnapshotError: The snapshot is lost, damaged, or another account's; nothing was sent.
+        :raises SyncRunningError: Another run is at it.
+        :raises SourceShrunkError: More are gone than ``max_removed``; nothing was sent.
+        :raises TooManyDeletesError: There are more to delete than ``max_deletes``; nothing was sent.
+        :raises ClosersConfigError: The connection or an argument is unusable; nothing was sent.
+        """
+        from airflow_provider_closers.client import ClosersClient
+        from airflow_provider_closers.hooks.metrics import PushMetrics
+        from airflow_provider_closers.prospect import RecordRules
+        from airflow_provider_closers.push.source import records_of
+        from airflow_provider_closers.sync.limits import Limits, Removal
+        from airflow_provider_closers.sync.lock import locked
+        from airflow_provider_closers.sync.run import Sync
+        from airflow_provider_closers.sync.snapshot import Snapshot
+
+        account = f"{self.closers_conn_id} at {self.settings.base_url}"
+        records = records_of(prospects, "sync")
+        snapshot = Snapshot(snapshot_path, account=account)
+        rules = RecordRules(
+            field_map=field_map,
+            other_attributes=other_attributes,
+            reset_flags=reset_flags,
+            known_emails=snapshot,
+        )
+        removal = Removal(on_removed=on_removed, field=removed_field)
+        limits = Limits(max_removed=max_removed, max_deletes=max_deletes)
+        with (
+            locked(snapshot_path, run, is_needed=not preview) as check,
+            closing(snapshot),
+            closing(ClosersClient(self.settings)) as client,
+        ):
+            sync = Sync(
+                client=client,
+                settings=self.settings,
+                snapshot=snapshot,
+                rules=rules,
+                transform=transform,
+                removal=removal,
+                limits=limits,
+                if_missing=if_missing,
+                suppression=suppression,
+                preview=preview,
+                on_reject=on_reject,
+                longest_wait=longest_wait,
+                on_interrupt=on_interrupt,
+                meter=PushMetrics("sync", self.closers_conn_id),
+                check=check,
+            )
+            if full_resync:
+                snapshot.start_over(by=run)
+            else:
+                snapshot.load()
+            return sync.run(records)
 
     def test_connection(self) -> tuple[bool, str]:
         """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -42,6 +43,15 @@ def lineage_of(
     return whole if source is None else whole.merge(OperatorLineage(job_facets=source.job_facets))
 
 
+def source_of(operator: Any) -> OperatorLineage[Any, Any] | None:
+    """Return as a source the query or the files that an operator reads; ``None`` for records that it has."""
+    if getattr(operator, "sql", None):
+        return query_source(operator.conn_id, operator.sql, operator.hook_params)
+    if getattr(operator, "path", None):
+        return file_source(str(operator.path))
+    return None
+
+
 def file_source(path: str) -> OperatorLineage[Any, Any]:
     """Return as a source a file, a folder or a pattern, named as OpenLineage names such datasets."""
     from airflow.providers.common.compat.openlineage.facet import Dataset
@@ -57,10 +67,15 @@ def file_source(path: str) -> OperatorLineage[Any, Any]:
     )
 
 
-def query_source(hook: Any, sql: str, conn_id: str) -> OperatorLineage[Any, Any] | None:
+def query_source(
+    conn_id: str, sql: str, hook_params: Mapping[str, Any] | None
+) -> OperatorLineage[Any, Any] | None:
     """Return as a source the tables that a query names; its connection says of which database."""
     from airflow.providers.openlineage.sqlparser import get_openlineage_facets_with_sql
 
+    from airflow_provider_closers.operators.database import database_hook
+
+    hook = database_hook(conn_id, hook_params)
     lineage: OperatorLineage[Any, Any] | None = get_openlineage_facets_with_sql(
         hook=hook, sql=sql, conn_id=conn_id, database=None, use_connection=False
     )

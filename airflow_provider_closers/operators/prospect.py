@@ -17,20 +17,6 @@ class _ProspectOperator(PushOperator):
         super().__init__(**kwargs)
         self.prospects = prospects
 
-    def _do_render_template_fields(
-        self, parent: Any, template_fields: Iterable[str], *args: Any, **kwargs: Any
-    ) -> None:
-        """
-        Render the fields, and then keep the records out of what Airflow stores of them.
-
-        Airflow writes the rendered value of each of ``template_fields`` into its database, for
-        everybody to see who may see the task; that of prospects would be people's data, and takes
-        seconds where they are many. (A private method of Airflow's, because a mapped task is rendered
-        by no other.)
-        """
-        super()._do_render_template_fields(parent, template_fields, *args, **kwargs)
-        self.template_fields = PushOperator.template_fields
-
     def _records(self, context: Any) -> Iterable[Any]:  # noqa: ARG002 - it takes none of it
         from airflow_provider_closers.push.source import records_of
 

@@ -162,51 +162,56 @@ class PushOperator(BaseOperator):
     def _push(self, context: Any, checkpoint: TaskCheckpoint | None) -> dict[str, Any]:
         self._check_limits()
         with self._rejects_file(context) as rejects, self._stoppable():
-            report = self.hook.push(
-                self.operation,
-                self._records_in_limit(context),
-                field_map=self.field_map,
-                other_attributes=self.other_attributes,
-                transform=self.transform,
-                if_exists=self.if_exists,
-                if_missing=self.if_missing,
-                reset_flags=self.reset_flags,
-                suppression=self._suppression(),
-                preview=self.preview,
-                on_reject=rejects,
-                checkpoint=checkpoint,
-                longest_wait=self.longest_wait,
-                on_interrupt=lambda report: self._publish(self._noted(report, rejects), context),
-            )
-        self._log_what_is_amiss(self._noted(report, rejects))
-        if report.error is not None and checkpoint is not None:
+            report = self._noted(self._send(context, rejects, checkpoint), rejects)
+        self._log_what_is_amiss(report)
+        if report.error is not None:
             self._defer_for_a_long_wait(report, checkpoint, context)
         return self._conclude(report, context)
 
-    def _defer_for_a_long_wait(self, report: PushReport, checkpoint: TaskCheckpoint, context: Any) -> None:
+    def _defer_for_a_long_wait(
+        self, report: PushReport, checkpoint: TaskCheckpoint | None, context: Any
+    ) -> None:
         from airflow_provider_closers.operators.deferral import seconds_to_defer, trigger_in
 
         if seconds := seconds_to_defer(report.error, self.longest_wait):
             self.log.info("%s The task is deferred until then.", report.error)
             self._publish(report, context)
-            checkpoint.defer()
+            if checkpoint is not None:
+                checkpoint.defer()
             self.defer(trigger=trigger_in(seconds), method_name="go_on")
 
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage[Any, Any] | None:  # noqa: ARG002
         """Return what went where; OpenLineage's provider asks for it, where it is installed."""
         if self._report is None:
             return None
-        from airflow_provider_closers.operators.lineage import lineage_of
+        from airflow_provider_closers.operators.lineage import lineage_of, source_of
 
-        return lineage_of(self._report, self.hook.settings.base_url, self._lineage_source())
+        return lineage_of(self._report, self.hook.settings.base_url, source_of(self))
 
     def get_openlineage_facets_on_failure(self, task_instance: Any) -> OperatorLineage[Any, Any] | None:
         """Return what went where all the same: a push that failed has sent what it could."""
         return self.get_openlineage_facets_on_complete(task_instance)
 
-    def _lineage_source(self) -> OperatorLineage[Any, Any] | None:
-        """Return where the records come from, in OpenLineage's terms, where that can be told."""
-        return None
+    def _send(
+        self, context: Any, rejects: RejectsFile | None, checkpoint: TaskCheckpoint | None
+    ) -> PushReport:
+        """Push the records, and return what it came to."""
+        return self.hook.push(
+            self.operation,
+            self._records_in_limit(context),
+            field_map=self.field_map,
+            other_attributes=self.other_attributes,
+            transform=self.transform,
+            if_exists=self.if_exists,
+            if_missing=self.if_missing,
+            reset_flags=self.reset_flags,
+            suppression=self._suppression(),
+            preview=self.preview,
+            on_reject=rejects,
+            checkpoint=checkpoint,
+            longest_wait=self.longest_wait,
+            on_interrupt=self._publisher(rejects, context),
+        )
 
     def on_kill(self) -> None:
         """
@@ -220,10 +225,29 @@ class PushOperator(BaseOperator):
         if self._is_pushing:
             raise PushStoppedError("Airflow told the task to stop; the push is stopped.")
 
+    def _do_render_template_fields(
+        self, parent: Any, template_fields: Iterable[str], *args: Any, **kwargs: Any
+    ) -> None:
+        """
+        Render the fields, and then keep the records out of what Airflow stores of them.
+
+        Airflow writes the rendered value of each of ``template_fields`` into its database, for
+        everybody to see who may see the task; that of prospects would be people's data, and takes
+        seconds where they are many. (A private method of Airflow's, because a mapped task is rendered
+        by no other.)
+        """
+        super()._do_render_template_fields(parent, template_fields, *args, **kwargs)
+        self.template_fields = tuple(name for name in self.template_fields if name != "prospects")
+
     @property
     def hook(self) -> ClosersHook:
         """The hook on this operator's connection."""
         return ClosersHook(self.closers_conn_id)
+
+    @property
+    def _deletes(self) -> bool:
+        """Whether the push may delete prospects, and so put addresses onto the suppression list."""
+        return self.operation == "delete"
 
     @contextmanager
     def _stoppable(self) -> Iterator[None]:
@@ -271,6 +295,9 @@ class PushOperator(BaseOperator):
             raise ClosersConfigError(
                 f"max_rejects is {limit!r}; a fraction must be below 1, a count must be an int."
             )
+        self._check_max_deletes()
+
+    def _check_max_deletes(self) -> None:
         limit = self.max_deletes
         if isinstance(limit, bool) or not isinstance(limit, int) or limit < 0:
             raise ClosersConfigError(f"max_deletes is {limit!r}; it must be a count of records.")
@@ -298,7 +325,7 @@ class PushOperator(BaseOperator):
             return None
         from airflow_provider_closers.operators.suppression import open_suppression_list
 
-        return open_suppression_list(self.suppression_list, create=self.operation == "delete")
+        return open_suppression_list(self.suppression_list, create=self._deletes)
 
     def _log_what_is_amiss(self, report: PushReport) -> None:
         for reject in report.rejects:
@@ -333,6 +360,10 @@ class PushOperator(BaseOperator):
             report.rejects_path = rejects.path
         self._report = report
         return report
+
+    def _publisher(self, rejects: RejectsFile | None, context: Any) -> Callable[[PushReport], None]:
+        """Return what publishes the report of a push that ends with an exception."""
+        return lambda report: self._publish(self._noted(report, rejects), context)
 
     def _publish(self, report: PushReport, context: Any) -> None:
         """Put the report where the return value of a task that succeeds is; one that fails has none."""

@@ -87,7 +87,7 @@ def _recent(
     session: SessionDep,
     user: GetUserDep,
     dag_id: str | None = None,
-    operation: Literal["create", "update", "upsert", "delete"] | None = None,
+    operation: Literal["create", "update", "upsert", "delete", "sync"] | None = None,
     before: UUID | None = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> dict[str, Any]:

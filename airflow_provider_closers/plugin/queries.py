@@ -25,6 +25,7 @@ from airflow_provider_closers.operators.prospect import (
     DeleteProspectOperator,
     UpdateProspectOperator,
 )
+from airflow_provider_closers.operators.sync import SyncProspectsOperator
 from airflow_provider_closers.plugin.reports import TELLING_KEY, report_of
 from airflow_provider_closers.transfers.file_to_closers import FileToClosersOperator
 from airflow_provider_closers.transfers.sql_to_closers import SqlToClosersOperator
@@ -42,6 +43,7 @@ OPERATORS = tuple(
         DeleteProspectOperator,
         SqlToClosersOperator,
         FileToClosersOperator,
+        SyncProspectsOperator,
     )
 )
 

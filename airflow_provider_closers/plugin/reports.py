@@ -17,6 +17,8 @@ OUTCOMES = tuple(outcome.value for outcome in Outcome)
 #: By whether it has this key, the database tells a report from another value.
 TELLING_KEY = Outcome.UNRESOLVED.value
 
+# What only a sync has beside them: records and removed people about whom nothing is sent.
+_SYNC_OUTCOMES = ("unchanged", "kept", "postponed")
 _COUNTS = ("total", *OUTCOMES, "withheld_flags", "requests", "retries", "throttled")
 # What a list of pushes has no room for, or must not show (the rejects name emails, masked).
 _LARGE = ("error", "pace", "reject_reasons", "rejects", "rejects_path")
@@ -35,6 +37,7 @@ def report_of(value: Any) -> dict[str, Any] | None:
         "operation": str(value["operation"]),
         "preview": value.get("preview") is True,
         **{name: _count(value.get(name)) for name in _COUNTS},
+        **{name: _count(value[name]) for name in _SYNC_OUTCOMES if name in value},
         "seconds": _number(value.get("seconds")),
         "error": _text(value.get("error")),
         "pace": _pace(value.get("pace")),
@@ -69,14 +72,14 @@ def sum_of(reports: Iterable[Mapping[str, Any]], *, seconds: float) -> dict[str,
     reasons: Counter[str] = Counter()
     operations, previews = set(), []
     for report in reports:
-        totals.update({name: report[name] for name in _COUNTS})
+        totals.update({name: report[name] for name in (*_COUNTS, *_SYNC_OUTCOMES) if name in report})
         reasons.update({each["reason"]: each["count"] for each in report["reject_reasons"]})
         operations.add(report["operation"])
         previews.append(report["preview"])
     return {
         "operation": ", ".join(sorted(operations)),
         "preview": bool(previews) and all(previews),
-        **{name: totals[name] for name in _COUNTS},
+        **{name: totals[name] for name in (*_COUNTS, *_SYNC_OUTCOMES) if name in totals},
         "seconds": seconds,
         "error": None,
         # The instances run beside and after each other, each on a clock of its own.

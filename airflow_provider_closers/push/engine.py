@@ -20,7 +20,7 @@ from airflow_provider_closers.push.checkpoint import (
     is_usable,
 )
 from airflow_provider_closers.push.history import History
-from airflow_provider_closers.push.journey import Route
+from airflow_provider_closers.push.journey import Router
 from airflow_provider_closers.push.progress import Progress, table
 from airflow_provider_closers.push.reading import Reader, Refusal, Transform
 from airflow_provider_closers.push.rejects import RejectSink, as_sink
@@ -81,6 +81,7 @@ class Push:
     :param suppression: Addresses not to send; those erased are added.
     :param preview: Read and check everything, send nothing.
     :param on_reject: Called with each reject, in this thread.
+    :param on_settled: Called with each record that was sent, and its outcome, in this thread.
     :param checkpoint: Where to keep how far the push got.
     :param longest_wait: Seconds of ``Retry-After`` that the push sits out; a longer one stops it.
     :param on_interrupt: Called with the report of a push that ends with an exception.
@@ -89,12 +90,13 @@ class Push:
 
     client: Client
     settings: ClosersSettings
-    route: Route
+    route: Router
     rules: RecordRules
     transform: Transform | None = None
     suppression: Suppression | None = None
     preview: bool = False
     on_reject: Callable[[Reject], None] | None = None
+    on_settled: Callable[[Any, Outcome], None] | None = None
     checkpoint: Checkpoint | None = None
     longest_wait: float = LONGEST_WAIT
     on_interrupt: Callable[[PushReport], None] | None = None
@@ -281,6 +283,9 @@ class _Run:
 
     def _account_for_settled(self) -> None:
         for entry in self._window.take_settled():
+            if self._push.on_settled is not None:
+                # First: a record that is counted, and not noted, would be lost to who goes by the notes.
+                self._push.on_settled(entry.record, entry.outcome)
             if entry.outcome is Outcome.REJECTED:
                 email = mask_email(entry.prospect.email)
                 self._reject(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from airflow_provider_closers.answer import Answer, Verdict
 from airflow_provider_closers.choices import check_choice
@@ -27,6 +27,17 @@ class Request(NamedTuple):
 
 
 Journey = Generator[Request, Answer, Outcome]
+
+
+class Router(Protocol):
+    """Tells what to do with each record of a push."""
+
+    @property
+    def operation(self) -> str:
+        """What the push is called in its report."""
+
+    def start(self, prospect: Prospect) -> Journey:
+        """Return the journey of one record."""
 
 
 class RecordRefusedError(Exception):

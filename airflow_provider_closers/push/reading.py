@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Mapping
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from traceback import walk_tb
 from typing import Any
@@ -25,10 +25,12 @@ class Refusal:
 
     :param reason: Names the field, the value's kind and the way out; holds nothing of the value.
     :param email: The record's email, masked; ``None`` where it has none.
+    :param person: Whose record it is, by the email; ``None`` where that can't be told.
     """
 
     reason: str
     email: str | None = None
+    person: str | None = field(default=None, repr=False)
 
 
 class Reader:
@@ -61,19 +63,21 @@ class Reader:
             try:
                 transformed = self._transform(_copy_of(record))
             except Exception as e:  # noqa: BLE001 - whatever it is, the others are to be pushed
-                return self._refusal(f"transform raised {_described(e, record)}", record)
+                # Whose record it is nobody knows: it was the transform's to say.
+                return self._refusal(f"transform raised {_described(e, record)}", record, person=None)
             if transformed is None:
                 return None
             record = transformed
         try:
             return self._rules.read(record)
         except InvalidProspectError as e:
-            return self._refusal(str(e), record)
+            return self._refusal(str(e), record, self._rules.person_in(record))
         except Exception as e:  # noqa: BLE001 - as above
-            return self._refusal(f"reading the record raised {type(e).__name__}", record)
+            reason = f"reading the record raised {type(e).__name__}"
+            return self._refusal(reason, record, self._rules.person_in(record))
 
-    def _refusal(self, reason: str, record: Any) -> Refusal:
-        return Refusal(reason, mask_email(self._rules.email_in(record)))
+    def _refusal(self, reason: str, record: Any, person: str | None) -> Refusal:
+        return Refusal(reason, mask_email(self._rules.email_in(record)), person)
 
 
 def _copy_of(record: Any) -> Any:

@@ -124,6 +124,20 @@ class PushReport:
         self.reasons[reason if is_counted else _OTHER_REASONS] += 1
         self.may_pass += reject.may_pass
 
+    def add(self, other: PushReport) -> None:
+        """Take over what a further push came to, as if it had been part of this one; not its ``total``."""
+        for outcome in Outcome:
+            self.count(outcome, getattr(other, outcome.value))
+        self.withheld_flags += other.withheld_flags
+        self.requests += other.requests
+        self.retries += other.retries
+        self.throttled += other.throttled
+        self.seconds += other.seconds
+        self.reasons += other.reasons
+        self.may_pass += other.may_pass
+        self.rejects = [*self.rejects, *other.rejects][:REJECTS_KEPT]
+        self.error = self.error or other.error
+
     @property
     def outcomes(self) -> dict[str, int]:
         """The count of each outcome, zeros included."""

@@ -23,7 +23,7 @@ from airflow_provider_closers.answer import Answer, Verdict
 from airflow_provider_closers.client import error_from
 from airflow_provider_closers.errors import ClosersError, ClosersUnavailableError
 from airflow_provider_closers.prospect import Prospect
-from airflow_provider_closers.push.journey import Journey, RecordRefusedError, Request, Route
+from airflow_provider_closers.push.journey import Journey, RecordRefusedError, Request, Router
 from airflow_provider_closers.push.outage import NO_USE, OutageWatch
 from airflow_provider_closers.push.pace import Pacer
 from airflow_provider_closers.push.report import Outcome
@@ -99,7 +99,7 @@ class Window:
     """
 
     def __init__(
-        self, client: Client, settings: ClosersSettings, route: Route, longest_wait: float = LONGEST_WAIT
+        self, client: Client, settings: ClosersSettings, route: Router, longest_wait: float = LONGEST_WAIT
     ) -> None:
         self._client = client
         self._route = route

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from airflow_provider_closers.operators.push import PushOperator
-
-if TYPE_CHECKING:
-    from airflow.providers.openlineage.extractors import OperatorLineage
 
 
 class FileToClosersOperator(PushOperator):
@@ -51,19 +48,14 @@ class FileToClosersOperator(PushOperator):
         self.encoding = encoding
         self.csv_options = csv_options
 
-    def _lineage_source(self) -> OperatorLineage[Any, Any] | None:
-        from airflow_provider_closers.operators.lineage import file_source
-
-        return file_source(str(self.path))
-
     def _records(self, context: Any) -> Iterable[Any]:
-        from airflow_provider_closers.operators.paths import path_of_instance, storage_path
-        from airflow_provider_closers.sources.files import FileRecords
+        from airflow_provider_closers.operators.inputs import file_records
 
-        return FileRecords(
-            storage_path(self.path),
-            file_format=self.file_format,
-            encoding=self.encoding,
-            csv_options=self.csv_options,
-            output=path_of_instance(self.rejects_path, context) if self.rejects_path else None,
+        return file_records(
+            self.path,
+            self.file_format,
+            self.encoding,
+            self.csv_options,
+            rejects_path=self.rejects_path,
+            context=context,
         )

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from airflow_provider_closers.errors import ClosersConfigError
 from airflow_provider_closers.operators.push import PushOperator
-
-if TYPE_CHECKING:
-    from airflow.providers.openlineage.extractors import OperatorLineage
 
 
 class SqlToClosersOperator(PushOperator):
@@ -52,19 +48,7 @@ class SqlToClosersOperator(PushOperator):
         self.hook_params = hook_params
 
     def _records(self, context: Any) -> Iterable[Any]:  # noqa: ARG002 - it takes none of it
-        from airflow_provider_closers.operators.database import database_hook
-        from airflow_provider_closers.sources.sql import QueryRows
 
-        if not isinstance(self.sql, str) or not self.sql.strip():
-            raise ClosersConfigError(
-                f"sql is {self.sql!r}; it must be one query, or the path of a .sql file with one."
-            )
-        # A file ends with a semicolon, which not every driver takes.
-        hook = database_hook(self.conn_id, self.hook_params)
-        return QueryRows(hook, self.sql.rstrip().removesuffix(";"), self.parameters)
+        from airflow_provider_closers.operators.inputs import query_rows
 
-    def _lineage_source(self) -> OperatorLineage[Any, Any] | None:
-        from airflow_provider_closers.operators.database import database_hook
-        from airflow_provider_closers.operators.lineage import query_source
-
-        return query_source(database_hook(self.conn_id, self.hook_params), self.sql, self.conn_id)
+        return query_rows(self.conn_id, self.sql, self.parameters, self.hook_params)

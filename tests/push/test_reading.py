@@ -26,7 +26,28 @@ def test_one_that_breaks_them_is_refused_with_its_email_masked():
     assert read({"email": "jane@acme.io", "titel": "CTO"}) == Refusal(
         "'titel' is no field (nearest: 'title'); rename it with field_map, or name it in other_attributes.",
         "j***@acme.io",
+        person="jane@acme.io",
     )
+
+
+@pytest.mark.parametrize(
+    ("record", "person"),
+    [
+        ({"email": " Jane@ACME.io "}, "Jane@acme.io"),
+        ({"email": None, "E-Mail": "jane@acme.io"}, "jane@acme.io"),
+        ({"email": "jane@acme.io", "E-Mail": "bob@acme.io"}, None),
+        ({"email": "jane(at)acme.io"}, None),
+        ({"email": 7}, None),
+        ({}, None),
+    ],
+    ids=str,
+)
+def test_whose_record_it_is_is_told_where_that_can_be(record, person):
+    assert read({**record, "titel": "CTO"}).person == person
+
+
+def test_nobody_knows_whose_record_it_is_if_the_transform_raised():
+    assert read({"email": "jane@acme.io"}, transform=lambda record: record["x"]).person is None
 
 
 def test_what_a_source_could_not_read_is_refused_with_its_reason():

@@ -1,4 +1,4 @@
-"""What a report tells of rejects: why, how many, and whether another day may be better."""
+"""What a push came to: its rejects, and several pushes together."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from airflow_provider_closers.push.report import PushReport, Reject
+from airflow_provider_closers.errors import ClosersAuthError, ClosersUnavailableError
+from airflow_provider_closers.push.report import REJECTS_KEPT, PushReport, Reject
 
 
 def noted(*rejects: Reject) -> PushReport:
@@ -65,3 +66,42 @@ def test_an_api_with_a_new_reason_each_time_does_not_swell_the_report():
 )
 def test_only_what_the_api_failed_at_may_pass_another_day(reject, may_pass):
     assert noted(reject).may_pass == may_pass
+
+
+def rejects(count: int) -> list[Reject]:
+    return [Reject(index, None, "why") for index in range(count)]
+
+
+def test_a_further_push_is_added_up():
+    first, error = rejects(15), ClosersAuthError("no")
+    report = PushReport(
+        operation="sync",
+        total=9,
+        created=2,
+        withheld_flags=1,
+        requests=3,
+        retries=1,
+        seconds=1.5,
+        rejects=first,
+    )
+
+    report.add(
+        PushReport(
+            operation="update", total=4, created=1, missing=1, requests=2, rejects=rejects(9), error=error
+        )
+    )
+    report.add(PushReport(operation="delete", seconds=0.5, error=ClosersUnavailableError("later")))
+
+    assert report.as_dict() | {"rejects": None, "error": "no"} == PushReport(
+        operation="sync",
+        total=9,
+        created=3,
+        missing=1,
+        withheld_flags=1,
+        requests=5,
+        retries=1,
+        seconds=2.0,
+    ).as_dict() | {"rejects": None, "error": "no"}
+    assert report.error is error
+    assert report.rejects[:15] == first
+    assert len(report.rejects) == REJECTS_KEPT

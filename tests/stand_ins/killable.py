@@ -1,8 +1,9 @@
-"""A push in a process of its own, for a test to kill."""
+"""A push and a sync in a process of their own, for a test to kill."""
 
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,9 @@ from airflow_provider_closers.push.journey import Route
 from airflow_provider_closers.push.rejects import RejectsFile
 from airflow_provider_closers.settings import ClosersSettings
 from airflow_provider_closers.storage import whole_file
+from airflow_provider_closers.sync.limits import Removal
+from airflow_provider_closers.sync.run import Sync
+from airflow_provider_closers.sync.snapshot import Snapshot
 
 CONCURRENCY = 4
 #: Records under way at once, at most, with this concurrency: see Window.capacity.
@@ -55,3 +59,28 @@ def push_in_a_process(url: str, operation: str, folder: str) -> None:
         ).run(records())
     # As a whole: who is killed in the middle of it has left none.
     whole_file(Path(folder, "report.json")).write(json.dumps(report.as_dict()).encode())
+
+
+def people_of_night(night: int) -> list[dict[str, str]]:
+    """A source that changes: some come, some go, some have another name."""
+    numbers = range(15 * night, 15 * night + 160)
+    return [{"email": f"p{i}@acme.io", "first_name": f"P{i % 7 * (night + i % 2)}"} for i in numbers]
+
+
+def sync_in_a_process(url: str, night: int, folder: str) -> None:
+    """Sync with a snapshot, which the first time is begun; leave the report beside it."""
+    settings = ClosersSettings(api_key="sandbox-key", base_url=url, max_concurrency=CONCURRENCY)
+    path = Path(folder, "snapshot")
+    with closing(ClosersClient(settings)) as client, closing(Snapshot(path, account="sandbox")) as snapshot:
+        if path.exists():
+            snapshot.load()
+        else:
+            snapshot.start_over()
+        report = Sync(
+            client=client,
+            settings=settings,
+            snapshot=snapshot,
+            rules=RecordRules(),
+            removal=Removal(on_removed="delete"),
+        ).run(people_of_night(night))
+    whole_file(Path(folder, f"report-{night}.json")).write(json.dumps(report.as_dict()).encode())

@@ -7,7 +7,7 @@ import { bar } from "./outcomes.js";
 import { alarm, instanceName } from "./push.js";
 import { stateChip } from "./state.js";
 
-const OPERATIONS = ["create", "update", "upsert", "delete"];
+const OPERATIONS = ["create", "update", "upsert", "delete", "sync"];
 const HEADS = [
   { text: "Started" }, { text: "Push" }, { text: "Operation" }, { text: "State" }, { text: "Records", number: true },
   { text: "Outcomes" }, { text: "Rejected", number: true }, { text: "Unresolved", number: true },
