@@ -8,6 +8,15 @@ from typing import Any
 from airflow_provider_closers.operators.push import PushOperator
 
 
+class _Unseen:
+    """Holds what those who look at an operator's attributes (OpenLineage's full task info) shall not see."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+
 class _ProspectOperator(PushOperator):
     """Pushes records that it is given; what the three operators share."""
 
@@ -16,6 +25,15 @@ class _ProspectOperator(PushOperator):
     def __init__(self, *, prospects: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.prospects = prospects
+
+    @property
+    def prospects(self) -> Any:
+        """The records, or what is rendered to them."""
+        return self._prospects.value
+
+    @prospects.setter
+    def prospects(self, prospects: Any) -> None:
+        self._prospects = _Unseen(prospects)
 
     def _do_render_template_fields(
         self, parent: Any, template_fields: Iterable[str], *args: Any, **kwargs: Any
