@@ -23,7 +23,8 @@ def create_asset(*, host: str = "api.closershq.io", extra: dict[str, Any] | None
     """
     from airflow.providers.common.compat.sdk import Asset
 
-    return Asset(uri=f"{SCHEME}://{host}{_PATH}", extra=extra or {})
+    # Its name is the URI as it is given here: of two names for one URI Airflow lets only one be an outlet.
+    return Asset(uri=f"{SCHEME}://{host.lower()}{_PATH}", extra=extra or {})
 
 
 def sanitize_uri(uri: SplitResult) -> SplitResult:

@@ -29,6 +29,10 @@ def test_one_account_is_one_asset_however_it_is_spelled(uri):
     )
 
 
+def test_an_asset_s_name_is_one_too_or_airflow_would_let_only_one_of_them_be_an_outlet():
+    assert create_asset(host="API.closershq.io") == create_asset()
+
+
 @pytest.mark.parametrize(
     "uri",
     [
