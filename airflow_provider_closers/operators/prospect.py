@@ -47,7 +47,7 @@ class _ProspectOperator(PushOperator):
         by no other.)
         """
         super()._do_render_template_fields(parent, template_fields, *args, **kwargs)
-        self.template_fields = PushOperator.template_fields
+        self.template_fields = tuple(name for name in self.template_fields if name != "prospects")
 
     def _records(self, context: Any) -> Iterable[Any]:  # noqa: ARG002 - it takes none of it
         from airflow_provider_closers.push.source import records_of
