@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import pickle
 from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -21,6 +22,7 @@ from airflow_provider_closers.errors import (
     TooManyDeletesError,
     is_final,
 )
+from airflow_provider_closers.operators.failure import not_to_be_retried
 from airflow_provider_closers.operators.prospect import CreateProspectOperator, DeleteProspectOperator
 from airflow_provider_closers.push.report import PushReport
 from airflow_provider_closers.transfers.file_to_closers import FileToClosersOperator
@@ -149,6 +151,16 @@ def test_a_file_that_is_late_or_whose_storage_is_out_of_order_is_worth_another_t
     assert not isinstance(raised.value, AirflowFailException)
     assert not is_final(raised.value)
     assert sandbox.journal() == []
+
+
+def test_a_final_failure_survives_pickling():
+    final = not_to_be_retried(PushFailedError("rejects", REFUSED))
+
+    copy = pickle.loads(pickle.dumps(final))
+
+    assert isinstance(copy, PushFailedError)
+    assert isinstance(copy, AirflowFailException)
+    assert (str(copy), copy.report) == ("rejects", REFUSED)
 
 
 @pytest.mark.skipif(HAS_POLICIES, reason="this Airflow has retry policies")
