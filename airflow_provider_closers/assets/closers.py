@@ -58,6 +58,9 @@ def note_on_outlets(outlets: Iterable[Any], context: Any, extra: dict[str, Any])
     :param context: What Airflow gives the task.
     :param extra: The push's counts.
     """
+    events = context.get("outlet_events")
+    if events is None:  # executed outside of Airflow, which alone has events
+        return
     for outlet in outlets:
         if urlsplit(getattr(outlet, "uri", None) or "").scheme == SCHEME:
-            context["outlet_events"][outlet].extra = extra
+            events[outlet].extra = extra

@@ -76,3 +76,7 @@ def test_only_the_events_of_closers_assets_get_the_counts():
     note_on_outlets([ours, others], {"outlet_events": events}, {"created": 3})
 
     assert (events[ours].extra, events[others].extra) == ({"created": 3}, {})
+
+
+def test_outside_of_airflow_there_are_no_events_and_no_error():
+    note_on_outlets([create_asset()], {}, {"created": 3})
