@@ -59,10 +59,12 @@ class _EndedError(OSError):
 class Exchange:
     """One request and its answer, under way."""
 
-    __slots__ = ("ends_at", "handle", "may_have_left", "why_ended")
+    __slots__ = ("ends_at", "handle", "may_have_left", "query", "why_ended")
 
     def __init__(self, ends_at: float) -> None:
         self.ends_at = ends_at
+        #: What stands behind the path, the ``?`` too.
+        self.query = ""
         #: The socket to shut in order to end it.
         self.handle: socket.socket | None = None
         self.may_have_left = False
@@ -224,6 +226,8 @@ class WatchedAdapter(HTTPAdapter):
         :raises UnansweredError: No whole answer came.
         """
         exchange = self.watch.begin()
+        _, mark, query = str(request.url).partition("?")
+        exchange.query = mark + query
         try:
             return super().send(request, stream, _NO_TIMEOUT, verify, cert, proxies)  # type: ignore[arg-type]
         except (OSError, HTTPError) as e:
@@ -262,8 +266,13 @@ class WatchedAdapter(HTTPAdapter):
         """Leave the pool as it was made."""
 
     def request_url(self, request: requests.PreparedRequest, proxies: Any) -> str:  # noqa: ARG002
-        """Return the path: a proxy is spoken to by CONNECT only."""
-        return request.path_url
+        """
+        Return the path: a proxy is spoken to by CONNECT only.
+
+        Without the query, in which DELETE may have the email: urllib3 logs what it is given, and has it in
+        its errors.
+        """
+        return request.path_url.partition("?")[0]
 
     def build_response(self, req: Any, resp: Any) -> requests.Response:  # noqa: ARG002
         """Hand out what was read, and give the connection back."""
@@ -378,10 +387,10 @@ class _WatchedConnection(HTTPConnection):
     ) -> None:
         if self.sock is None:
             self.connect()
-        head = [f"{method} {url} HTTP/1.1\r\n"]
+        self._exchange = self.watch.hold(self._handle)  # type: ignore[arg-type]
+        head = [f"{method} {url}{self._exchange.query} HTTP/1.1\r\n"]
         head += [f"{name}: {value}\r\n" for name, value in headers.items()]
         head.append("\r\n")
-        self._exchange = self.watch.hold(self._handle)  # type: ignore[arg-type]
         self._exchange.may_have_left = True
         # All at once: a head of its own is one more segment, and one more time to wait for the GIL.
         # The far end may have answered, and left, before it had read all.

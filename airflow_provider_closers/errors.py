@@ -5,6 +5,7 @@ What can go wrong; each leaf is there because a caller does something different 
 
     ClosersError
     ├── ClosersConfigError       mend the connection or the call (also a ValueError)
+    │   └── FileUnavailableError     or run again: the file may be there by then
     ├── InvalidProspectError     mend the record; nothing was sent (also a ValueError)
     ├── TooManyDeletesError      look at the input, then raise the limit (also a ValueError)
     ├── SourceShrunkError        look at the source, then raise the limit (also a ValueError)
@@ -37,6 +38,10 @@ class ClosersError(Exception):
 
 class ClosersConfigError(ClosersError, ValueError):
     """The connection, or an argument of the call, is unusable; nothing was sent."""
+
+
+class FileUnavailableError(ClosersConfigError):
+    """A file is not there, or its storage lets nobody read or write it; another time it may."""
 
 
 class InvalidProspectError(ClosersError, ValueError):
@@ -145,8 +150,11 @@ def is_final(error: BaseException) -> bool:
     Tell whether no other try of the same push can fare better: a bad key, a guard, an unusable argument.
 
     Rejects are final where the API refused them, or they broke a record rule; not where it failed at one.
+    Nor is a file that can't be had: it may be late, or its storage out of order.
     """
     if isinstance(error, PushFailedError):
         return not error.report.may_pass
+    if isinstance(error, FileUnavailableError):
+        return False
     guards = TooManyDeletesError | SourceShrunkError | SnapshotError
     return isinstance(error, ClosersConfigError | ClosersAuthError | guards)

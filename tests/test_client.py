@@ -73,6 +73,22 @@ def test_delete_carries_the_email_in_the_query_where_asked(requests_mock, new_cl
     assert not requests_mock.last_request.body
 
 
+def test_an_email_in_the_query_is_in_no_log(sandbox, new_client, caplog):
+    sandbox.add_prospects([JANE])
+    sandbox.configure(delete_email_in="query")
+    client = new_client(base_url=sandbox.url, api_key=sandbox.api_key, delete_email_in="query")
+
+    with caplog.at_level("DEBUG"):
+        answer = client.send("DELETE", {"email": JANE["email"]})
+
+    assert answer.verdict is Verdict.OK
+    assert sandbox.prospects() == []
+    # The far end, in the same process, has a log of its own.
+    told = [record.getMessage() for record in caplog.records if not record.name.startswith("uvicorn")]
+    assert any('"DELETE /v1/crm/prospect HTTP/1.1" 200' in message for message in told)
+    assert not any("acme" in message for message in told)
+
+
 def test_a_private_ca_and_the_timeout_are_used(requests_mock, new_client, tmp_path):
     requests_mock.post(URL)
     bundle = tmp_path / "ca.pem"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import pickle
 from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -16,11 +17,15 @@ from airflow_provider_closers.errors import (
     ClosersConfigError,
     ClosersRateLimitError,
     ClosersUnavailableError,
+    FileUnavailableError,
     PushFailedError,
     TooManyDeletesError,
+    is_final,
 )
+from airflow_provider_closers.operators.failure import not_to_be_retried
 from airflow_provider_closers.operators.prospect import CreateProspectOperator, DeleteProspectOperator
 from airflow_provider_closers.push.report import PushReport
+from airflow_provider_closers.transfers.file_to_closers import FileToClosersOperator
 
 HAS_POLICIES = (
     importlib.util.find_spec("airflow.sdk.definitions.retry_policy") is not None
@@ -52,6 +57,7 @@ def decide(error: BaseException, try_number: int = 1, **task: Any) -> tuple[str,
         (PushFailedError("rejects", REFUSED), ("fail", None)),
         (PushFailedError("rejects", FAILED_AT), ("default", None)),
         (CheckpointDroppedError("again"), ("default", None)),
+        (FileUnavailableError("late"), ("default", None)),
         (ClosersRateLimitError("429", 7), ("retry", 7)),
         (ClosersRateLimitError("429"), ("retry", 30)),
         (ClosersUnavailableError("503", 90), ("retry", 90)),
@@ -128,6 +134,33 @@ def test_a_serialised_policy_comes_back():
     from airflow_provider_closers.retry_policy import ClosersRetryPolicy
 
     assert isinstance(ClosersRetryPolicy.deserialize(ClosersRetryPolicy().serialize()), ClosersRetryPolicy)
+
+
+@pytest.mark.parametrize("parameter", ["path", "suppression_list", "rejects_path"])
+def test_a_file_that_is_late_or_whose_storage_is_out_of_order_is_worth_another_try(
+    sandbox, closers_connection, tmp_path, parameter
+):
+    leads, no_folder = tmp_path / "leads.csv", tmp_path / "no-folder"
+    leads.write_text("email\njane@acme.io\n")
+    no_folder.write_text("")
+    missing = {"path": str(leads), parameter: str(no_folder / "file.csv")}
+
+    with pytest.raises(FileUnavailableError) as raised:
+        FileToClosersOperator(task_id="push", operation="create", **missing).execute({})
+
+    assert not isinstance(raised.value, AirflowFailException)
+    assert not is_final(raised.value)
+    assert sandbox.journal() == []
+
+
+def test_a_final_failure_survives_pickling():
+    final = not_to_be_retried(PushFailedError("rejects", REFUSED))
+
+    copy = pickle.loads(pickle.dumps(final))
+
+    assert isinstance(copy, PushFailedError)
+    assert isinstance(copy, AirflowFailException)
+    assert (str(copy), copy.report) == ("rejects", REFUSED)
 
 
 @pytest.mark.skipif(HAS_POLICIES, reason="this Airflow has retry policies")

@@ -23,7 +23,8 @@ def create_asset(*, host: str = "api.closershq.io", extra: dict[str, Any] | None
     """
     from airflow.providers.common.compat.sdk import Asset
 
-    return Asset(uri=f"{SCHEME}://{host}{_PATH}", extra=extra or {})
+    # Its name is the URI as it is given here: of two names for one URI Airflow lets only one be an outlet.
+    return Asset(uri=f"{SCHEME}://{host.lower()}{_PATH}", extra=extra or {})
 
 
 def sanitize_uri(uri: SplitResult) -> SplitResult:
@@ -57,6 +58,9 @@ def note_on_outlets(outlets: Iterable[Any], context: Any, extra: dict[str, Any])
     :param context: What Airflow gives the task.
     :param extra: The push's counts.
     """
+    events = context.get("outlet_events")
+    if events is None:  # executed outside of Airflow, which alone has events
+        return
     for outlet in outlets:
         if urlsplit(getattr(outlet, "uri", None) or "").scheme == SCHEME:
-            context["outlet_events"][outlet].extra = extra
+            events[outlet].extra = extra

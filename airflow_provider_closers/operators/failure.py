@@ -13,6 +13,9 @@ def not_to_be_retried(error: ClosersError) -> Exception:
     """
     kind = type(error)
     final: type[Exception] = type(
-        kind.__name__, (kind, AirflowFailException), {"__module__": kind.__module__}
+        kind.__name__,
+        (kind, AirflowFailException),
+        # Its name stands for another class, by which pickle would look for it.
+        {"__module__": kind.__module__, "__reduce__": lambda _: (not_to_be_retried, (error,))},
     )
     return final(*error.args)

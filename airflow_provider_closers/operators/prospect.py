@@ -6,9 +6,10 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from airflow_provider_closers.operators.push import PushOperator
+from airflow_provider_closers.operators.unseen import UnseenProspects
 
 
-class _ProspectOperator(PushOperator):
+class _ProspectOperator(UnseenProspects):
     """Pushes records that it is given; what the three operators share."""
 
     template_fields: Sequence[str] = ("prospects", *PushOperator.template_fields)

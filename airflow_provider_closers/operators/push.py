@@ -225,20 +225,6 @@ class PushOperator(BaseOperator):
         if self._is_pushing:
             raise PushStoppedError("Airflow told the task to stop; the push is stopped.")
 
-    def _do_render_template_fields(
-        self, parent: Any, template_fields: Iterable[str], *args: Any, **kwargs: Any
-    ) -> None:
-        """
-        Render the fields, and then keep the records out of what Airflow stores of them.
-
-        Airflow writes the rendered value of each of ``template_fields`` into its database, for
-        everybody to see who may see the task; that of prospects would be people's data, and takes
-        seconds where they are many. (A private method of Airflow's, because a mapped task is rendered
-        by no other.)
-        """
-        super()._do_render_template_fields(parent, template_fields, *args, **kwargs)
-        self.template_fields = tuple(name for name in self.template_fields if name != "prospects")
-
     @property
     def hook(self) -> ClosersHook:
         """The hook on this operator's connection."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_closers.errors import ClosersConfigError
 from airflow_provider_closers.operators.push import PushOperator
+from airflow_provider_closers.operators.unseen import UnseenProspects
 
 if TYPE_CHECKING:
     from airflow_provider_closers.operators.resume import TaskCheckpoint
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 _NOT_HERE = ("if_exists", "checkpoint_path")
 
 
-class SyncProspectsOperator(PushOperator):
+class SyncProspectsOperator(UnseenProspects):
     """
     Makes the CRM follow a source: sends what changed since the last sync, and nothing else.
 

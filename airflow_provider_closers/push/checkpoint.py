@@ -10,7 +10,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol, get_args
 
-from airflow_provider_closers.push.history import Moment
+from airflow_provider_closers.push.history import MOST_MOMENTS, Moment
 from airflow_provider_closers.push.report import Outcome
 from airflow_provider_closers.storage import whole_file
 
@@ -88,19 +88,26 @@ def is_usable(state: Any, operation: str) -> bool:
         settled = sum(counts.get(outcome, 0) for outcome in _OUTCOMES)
         return (
             counts.keys() - _OUTCOMES == _OTHER_COUNTS
-            and min(counts.values()) >= 0
+            and all(map(_is_count, counts.values()))
             and settled == read - len(still_open)
             and all(0 <= index < read for index in still_open)
             and type(announced) is int
             and announced >= read
             and (doubtful is None or all(type(index) is int for index in doubtful))
             and all(reject.keys() == {"index", "email", "reason"} for reject in state["rejects"])
-            and all(n > 0 for n in state["reasons"].values())
+            and all(map(_is_count, state["reasons"].values()))
+            and len(state["pace"]) <= MOST_MOMENTS
             and all(len(moment) == _FIGURES_OF_A_MOMENT for moment in state["pace"])
+            and all(_is_count(figure) for moment in state["pace"] for figure in moment)
             and isinstance(state["fingerprint"], str)
         )
     except (KeyError, TypeError, AttributeError):
         return False
+
+
+def _is_count(figure: Any) -> bool:
+    """Tell whether a figure can be counted on with: JSON has also words, and NaN."""
+    return isinstance(figure, int | float) and 0 <= figure < float("inf")
 
 
 class InputChangedError(Exception):

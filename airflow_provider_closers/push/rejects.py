@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, runtime_checkable
 
-from airflow_provider_closers.errors import ClosersConfigError
+from airflow_provider_closers.errors import ClosersConfigError, FileUnavailableError
 from airflow_provider_closers.prospect import is_missing, unbox
 from airflow_provider_closers.push.report import Reject
 from airflow_provider_closers.storage import growing_file
@@ -90,7 +90,8 @@ class RejectsFile:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._path.exists()
         except (OSError, ValueError) as e:  # Airflow 2 finds out only here that it knows no such storage
-            raise ClosersConfigError(
+            kind = FileUnavailableError if isinstance(e, OSError) else ClosersConfigError
+            raise kind(
                 f"rejects_path {self.path!r} can't be written ({type(e).__name__}); nothing was sent."
             ) from e
         return self

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from airflow_provider_closers.errors import ClosersConfigError
+from airflow_provider_closers.errors import ClosersConfigError, FileUnavailableError
 from airflow_provider_closers.storage import local_path
 
 
@@ -28,7 +28,8 @@ def files_at(path: Path) -> list[Path]:
     part begins so asks for them.)
 
     :param path: A ``pathlib.Path``, or an ``ObjectStoragePath``.
-    :raises ClosersConfigError: There is no file, or a folder in the folder.
+    :raises FileUnavailableError: There is no file.
+    :raises ClosersConfigError: There is a folder in the folder.
     """
     local = local_path(path)
     here = path if local is None else local
@@ -57,8 +58,8 @@ def _files_in(folder: Path) -> list[Path]:
     return [folder / entry.name for entry in entries]
 
 
-def _nothing(path: Path, what: str) -> ClosersConfigError:
-    return ClosersConfigError(
+def _nothing(path: Path, what: str) -> FileUnavailableError:
+    return FileUnavailableError(
         f"{what} {str(path)!r}. A missing input is not an empty one: see whether the path is right, and "
         "whether what writes it has run. Nothing was sent."
     )

@@ -7,7 +7,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_closers.errors import ClosersConfigError
+from airflow_provider_closers.errors import ClosersConfigError, FileUnavailableError
 from airflow_provider_closers.sources.lines import blocks_of_lines
 from airflow_provider_closers.suppression.entry import (
     HASH_SIZE,
@@ -72,14 +72,15 @@ class SuppressionList:
         :param path: A ``pathlib.Path``, or an ``ObjectStoragePath``.
         :param secret: The hashes' key.
         :param create: Whether an absent file is an empty list.
-        :raises ClosersConfigError: The file can't be read or is malformed.
+        :raises ClosersConfigError: The file is malformed.
+        :raises FileUnavailableError: It can't be read.
         """
         file = list_file(path)
         listed = cls((), name=repr(str(path)), secret=secret, append=file.append)
         try:
             file.read(listed._take_file, create=create)
         except OSError as e:
-            raise ClosersConfigError(
+            raise FileUnavailableError(
                 f"The suppression list {str(path)!r} can't be read ({type(e).__name__}); nothing was sent."
             ) from e
         listed._check_key()

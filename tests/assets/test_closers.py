@@ -29,6 +29,10 @@ def test_one_account_is_one_asset_however_it_is_spelled(uri):
     )
 
 
+def test_an_asset_s_name_is_one_too_or_airflow_would_let_only_one_of_them_be_an_outlet():
+    assert create_asset(host="API.closershq.io") == create_asset()
+
+
 @pytest.mark.parametrize(
     "uri",
     [
@@ -72,3 +76,7 @@ def test_only_the_events_of_closers_assets_get_the_counts():
     note_on_outlets([ours, others], {"outlet_events": events}, {"created": 3})
 
     assert (events[ours].extra, events[others].extra) == ({"created": 3}, {})
+
+
+def test_outside_of_airflow_there_are_no_events_and_no_error():
+    note_on_outlets([create_asset()], {}, {"created": 3})

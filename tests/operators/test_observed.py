@@ -68,6 +68,8 @@ def observed(airflow_db, sandbox_server, statsd, tmp_path_factory) -> Any:
             {"type": "file", "log_file_path": str(folder / "lineage.jsonl"), "append": True}
         ),
         "AIRFLOW__OPENLINEAGE__NAMESPACE": "tests",
+        # Every attribute of an operator goes into the events then, whatever it holds.
+        "AIRFLOW__OPENLINEAGE__INCLUDE_FULL_TASK_INFO": "True",
         "AIRFLOW__METRICS__STATSD_ON": "True",
         "AIRFLOW__METRICS__STATSD_PORT": str(statsd.port),
         "AIRFLOW_CONN_CLOSERS_DEFAULT": json.dumps(connection),

@@ -601,6 +601,23 @@ def test_paths_connection_and_prospects_are_templated(operator):
     }
 
 
+def test_of_the_fields_of_a_user_s_own_subclass_airflow_is_told_all_but_the_records():
+    class Own(CreateProspectOperator):
+        template_fields = (*CreateProspectOperator.template_fields, "campaign")
+
+        def __init__(self, *, campaign, **kwargs):
+            super().__init__(**kwargs)
+            self.campaign = campaign
+
+    with DAG("closers", schedule=None):
+        task = Own(task_id="push", prospects=[JANE], campaign="{{ word }}")
+
+    task.render_template_fields({"word": "spring"})
+
+    assert task.campaign == "spring"
+    assert set(task.template_fields) == {*CreateProspectOperator.template_fields, "campaign"} - {"prospects"}
+
+
 @pytest.mark.parametrize("operator", OPERATORS)
 def test_default_args_reach_the_common_parameters(operator):
     with DAG(

@@ -202,6 +202,9 @@ def changed(**changes: Any) -> dict[str, Any]:
         pytest.param(changed(rejects=[{"index": 1}]), id="a reject without its reason"),
         pytest.param(changed(rejects=["no"]), id="a reject that is text"),
         pytest.param(changed(pace=[[0.5, 3]]), id="a moment of other figures"),
+        pytest.param(changed(pace=["words"]), id="a moment of letters"),
+        pytest.param(changed(pace=[[float("nan")] * 5]), id="a moment that is no number"),
+        pytest.param(changed(pace=[[0.0] * 5] * 61), id="more moments than are kept"),
         pytest.param(changed(reasons=["no"]), id="reasons without counts"),
     ],
 )
