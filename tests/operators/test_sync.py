@@ -399,3 +399,15 @@ def test_it_can_be_mapped_and_templated(snapshot):
     assert dag.task_ids == ["sync", "templated"]
     assert (operator.conn_id, operator.sql) == ("warehouse", "SELECT '2026-11-27'")
     assert (operator.snapshot_path, operator.full_resync) == ("s3://lake/people.snapshot", "True")
+
+
+def test_prospects_are_not_among_the_fields_that_airflow_stores(tmp_path):
+    operator = SyncProspectsOperator(
+        task_id="sync", prospects=[{"email": "jane@acme.io"}], snapshot_path=str(tmp_path / "{{ name }}")
+    )
+
+    operator.render_template_fields({"name": "leads"})
+
+    assert operator.prospects == [{"email": "jane@acme.io"}]
+    assert operator.snapshot_path == str(tmp_path / "leads")
+    assert "prospects" not in operator.template_fields
