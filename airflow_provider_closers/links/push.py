@@ -53,7 +53,12 @@ class ClosersLink(BaseOperatorLink):
         from airflow_provider_closers.hooks.closers import ClosersHook
 
         try:
-            base_url = ClosersHook(operator.closers_conn_id).settings.base_url
+            # Airflow 2 asks in the web server, where a mapped task has what it shares in `partial_kwargs`.
+            shared = getattr(operator, "partial_kwargs", {})
+            conn_id = (
+                operator.closers_conn_id or shared.get("closers_conn_id") or ClosersHook.default_conn_name
+            )
+            base_url = ClosersHook(conn_id).settings.base_url
         except Exception:  # a link must not fail the task
             log.debug("There is no link to Closers.", exc_info=True)
             return ""

@@ -84,3 +84,11 @@ def test_closers_leads_to_the_sandbox_s_page_or_to_the_vendor(monkeypatch, conne
     monkeypatch.setenv("AIRFLOW_CONN_CRM", json.dumps(fields))
 
     assert ClosersLink().get_link(SimpleNamespace(closers_conn_id="crm"), ti_key=None) == page
+
+
+def test_closers_is_found_for_a_mapped_task_as_airflow_2_has_it_in_its_web_server(monkeypatch):
+    connection = {"conn_type": "closers", "password": "key-123", "host": "http://127.0.0.1:8765"}
+    monkeypatch.setenv("AIRFLOW_CONN_CRM", json.dumps(connection))
+    mapped = SimpleNamespace(closers_conn_id=None, partial_kwargs={"closers_conn_id": "crm"})
+
+    assert ClosersLink().get_link(mapped, ti_key=None) == "http://127.0.0.1:8765/"
