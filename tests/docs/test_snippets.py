@@ -84,9 +84,16 @@ def makes_a_dag(snippet: Snippet) -> bool:
     return re.search(r"^@dag|\bDAG\(", snippet.text, re.MULTILINE) is not None
 
 
+def for_this_airflow(source: str) -> str:
+    """Take the names from where an older version has them, as the guides' first page says."""
+    if AIRFLOW_VERSION >= (3, 0):
+        return source
+    return source.replace("from airflow.sdk import", "from airflow.providers.common.compat.sdk import")
+
+
 def run_python(snippet: Snippet, names: dict[str, Any]) -> None:
     before = dict(names)
-    exec(compile(snippet.in_its_lines, snippet.document, "exec"), names)
+    exec(compile(for_this_airflow(snippet.in_its_lines), snippet.document, "exec"), names)
     for name, value in [*names.items()]:
         if name.startswith("test_") and before.get(name) is not value:
             with pytest.MonkeyPatch.context() as monkeypatch:
@@ -116,10 +123,7 @@ def run_dag(snippet: Snippet, folder: Path, sandbox: SandboxServer, monkeypatch:
 
 def dag_file(snippet: Snippet, folder: Path, sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return the snippet as a file in a DAGs folder; one that names its file can be imported from others."""
-    source = snippet.in_its_lines.replace(DEFAULT_HOST, sandbox.url)
-    if AIRFLOW_VERSION < (3, 0):
-        # As the guides' first page says of older versions.
-        source = source.replace("from airflow.sdk import", "from airflow.providers.common.compat.sdk import")
+    source = for_this_airflow(snippet.in_its_lines).replace(DEFAULT_HOST, sandbox.url)
     named = re.match(r"# (\w+)\.py\n", snippet.text)
     file = folder / f"{named[1] if named else f'{snippet.document.stem}_{snippet.line}'}.py"
     folder.mkdir()
