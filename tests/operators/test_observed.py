@@ -88,10 +88,10 @@ def observed(airflow_db, sandbox_server, statsd, tmp_path_factory) -> Any:
         env=environ,
     )
     assert run.returncode == 0, run.stdout[-6_000:] + run.stderr[-6_000:]
-    left = json.loads(run.stdout.splitlines()[-1])
+    left = json.loads((folder / "left.json").read_text())
     lineage = [json.loads(line) for path in folder.glob("lineage*") for line in path.read_text().splitlines()]
     return left | {
-        "log": "\n".join([*run.stdout.splitlines()[:-1], run.stderr]),
+        "log": run.stdout + run.stderr,
         "lineage": lineage,
         "leads": str(leads),
         "sandbox": len(sandbox_server.journal()),
