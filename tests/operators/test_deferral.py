@@ -121,11 +121,11 @@ def test_nobody_is_parked_for_more_than_a_day(sandbox, status, error):
 def test_a_push_can_be_deferred_again_and_again(keeping, sandbox):
     kept, parameters = keeping
     context = {"ti": TaskInstance(), **kept}
-    for after in (50, 120):
-        sandbox.add_fault("error", status=429, retry_after=600, after=after)
 
+    sandbox.add_fault("error", status=429, retry_after=600, after=50)
     with pytest.raises(TaskDeferred):
         operator(**parameters).execute(context)
+    sandbox.add_fault("error", status=429, retry_after=600, after=20)
     with pytest.raises(TaskDeferred):
         operator(**parameters).go_on(context)
     report = operator(**parameters).go_on(context)
