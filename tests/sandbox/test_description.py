@@ -14,6 +14,7 @@ from schemathesis import GenerationMode
 from airflow_provider_closers.sandbox.contract import API_PATH, FIELD_TYPES
 
 DESCRIPTION = yaml.safe_load(files("airflow_provider_closers.sandbox").joinpath("openapi.yaml").read_text())
+OUR_HEADERS = {"authorization", "content-type"}
 EXAMPLES = settings(
     max_examples=80,
     derandomize=True,
@@ -45,6 +46,8 @@ def is_allowed(case: schemathesis.Case) -> bool:
 def agrees(case: schemathesis.Case, sandbox) -> None:
     """Send a request, and compare the sandbox's verdict with the description's."""
     sandbox.reset()
+    # It makes up others, too: with a Host of its own the request is for another server.
+    case.headers = {name: value for name, value in case.headers.items() if name.lower() in OUR_HEADERS}
     allowed = is_allowed(case)
     if allowed and case.method != "POST":
         sandbox.add_prospects([{"email": case.body["email"]}])
