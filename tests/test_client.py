@@ -855,7 +855,7 @@ def test_each_of_many_threads_gets_its_own_answer_while_others_run_out_of_time(s
                 dripping(b"HTTP/1.1 200 OK\r\n", b"A: b\r\n")(connection)
             connection.sendall(answer_of(json.dumps({"email": email}).encode()))
 
-    client = new_client(base_url=serve(echo_or_hang).url, max_concurrency=32, timeout=0.5)
+    client = new_client(base_url=serve(echo_or_hang).url, max_concurrency=32, timeout=2)
     emails = [f"{'slow' if number % 20 == 0 else 'fast'}{number}@acme.io" for number in range(320)]
 
     with ThreadPoolExecutor(32) as pool:
@@ -865,7 +865,7 @@ def test_each_of_many_threads_gets_its_own_answer_while_others_run_out_of_time(s
         if answer.verdict is Verdict.OK:
             assert answer.data == {"email": email}
         else:
-            assert answer.reason == "no whole answer within 0.5 s"
+            assert answer.reason == "no whole answer within 2 s"
         assert answer.verdict is Verdict.OK or email.startswith("slow")
 
 
