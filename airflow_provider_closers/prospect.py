@@ -12,14 +12,13 @@ import difflib
 import enum
 import json
 import math
-import re
 import uuid
 from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from functools import lru_cache
 from typing import Any
 
+from airflow_provider_closers.address import mask_email, read_address
 from airflow_provider_closers.errors import ClosersConfigError, InvalidProspectError
 
 #: The API's name of each field.
@@ -254,20 +253,6 @@ class _Place:
     nested: bool
 
 
-def mask_email(email: Any) -> str | None:
-    """Return ``j***@acme.io`` for ``jane@acme.io``; ``None`` for what is not a string."""
-    if not isinstance(email, str):
-        return None
-    local, at, domain = email.strip()[:254].rpartition("@")
-    if not at:
-        return f"{domain[:1]}***"
-    # What follows the domain in a malformed address may be anything, a line break among it.
-    return f"{local[:1]}***@{_DOMAIN.match(domain)[0]}"  # type: ignore[index]
-
-
-_DOMAIN = re.compile(r"[\w.-]*")
-
-
 def is_field(key: Any) -> bool:
     """Tell whether a key names a field, in any of its spellings."""
     return isinstance(key, str) and _fold(key) in _FIELDS
@@ -339,36 +324,10 @@ def is_missing(value: Any) -> bool:
 def _read_email(value: Any, known: Container[str] = ()) -> str:
     if not isinstance(value, str):
         raise InvalidProspectError(f"'email' is {_kind(value)}; it must be a str.")
-    given = value.strip(" ")
-    local, _, domain = given.rpartition("@")
-    email = f"{local}@{domain.lower()}"
-    # The library takes longer than all else that is done to a record, and nearly all of it for the domain.
-    is_plain = len(given) <= 254 and len(local) <= 64 and _PLAIN_LOCAL_PART.fullmatch(local)
-    is_good = is_plain and (email in known or _is_good_domain(domain))
-    if not is_good and (complaint := _complaint(given)):
-        raise InvalidProspectError(f"'email' is not a valid address: {complaint}")
-    return email
-
-
-# Of letters and digits that every mail server takes; of the others the library is asked each time.
-_PLAIN_LOCAL_PART = re.compile(r"[A-Za-z0-9_+-]+(?:\.[A-Za-z0-9_+-]+)*")
-
-
-@lru_cache(maxsize=65_536)
-def _is_good_domain(domain: str) -> bool:
-    return _complaint(f"x@{domain}") is None
-
-
-def _complaint(email: str) -> str | None:
-    """Return what the library says against an address, ``None`` if nothing."""
-    from email_validator import EmailNotValidError, validate_email
-
     try:
-        # `.test` is reserved for rehearsals, so letting it through can reach nobody.
-        validate_email(email, check_deliverability=False, test_environment=True)
-    except EmailNotValidError as e:
-        return str(e)
-    return None
+        return read_address(value, known)
+    except ValueError as e:
+        raise InvalidProspectError(f"'email' is not a valid address: {e}") from None
 
 
 def _read_text(name: str, value: Any) -> str:

@@ -23,7 +23,6 @@ from airflow_provider_closers.prospect import (
     STATUS_FLAGS,
     Prospect,
     RecordRules,
-    mask_email,
 )
 
 NAN = float("nan")
@@ -367,24 +366,6 @@ def test_numpy_s_scalars_and_arrays_are_read():
         "replied": True,
         "otherAttribute": {"n": 7, "v": [1, 2], "when": "2026-11-23T08:30:00"},
     }
-
-
-@pytest.mark.parametrize(
-    ("email", "masked"),
-    [
-        ("jane@acme.io", "j***@acme.io"),
-        ("j***@acme.io", "j***@acme.io"),
-        ("@acme.io", "***@acme.io"),
-        ("jane", "j***"),
-        ("jane doe jane@acme.io (call 555-1234)", "j***@acme.io"),
-        ("jane@acme.io\nINFO a line of its own", "j***@acme.io"),
-        ("", "***"),
-        (None, None),
-        (7, None),
-    ],
-)
-def test_a_masked_email_shows_its_first_letter_and_domain(email, masked):
-    assert mask_email(email) == masked
 
 
 class Unreadable(dict):

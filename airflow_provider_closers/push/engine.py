@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from itertools import chain, islice
 from typing import Any, Protocol
 
+from airflow_provider_closers.address import mask_email
 from airflow_provider_closers.choices import check_number
 from airflow_provider_closers.errors import CheckpointDroppedError
-from airflow_provider_closers.prospect import Prospect, RecordRules, mask_email
+from airflow_provider_closers.prospect import Prospect, RecordRules
 from airflow_provider_closers.push.checkpoint import (
     Checkpoint,
     InputChangedError,

@@ -10,8 +10,9 @@ from pathlib import Path
 from traceback import walk_tb
 from typing import Any
 
+from airflow_provider_closers.address import mask_email
 from airflow_provider_closers.errors import ClosersConfigError, InvalidProspectError
-from airflow_provider_closers.prospect import Prospect, RecordRules, mask_email
+from airflow_provider_closers.prospect import Prospect, RecordRules
 from airflow_provider_closers.push.source import Unreadable
 
 #: What the user makes of a record before the rules read it; ``None`` drops it.

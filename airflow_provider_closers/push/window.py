@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from airflow_provider_closers.address import normal_form
 from airflow_provider_closers.answer import Answer, Verdict
 from airflow_provider_closers.client import error_from
 from airflow_provider_closers.errors import ClosersError, ClosersUnavailableError
@@ -81,9 +82,8 @@ class Entry:
     sent_at: float = 0.0
 
     def __post_init__(self) -> None:
-        # Nobody documents whether the API minds the case of an email: treated as one, two records
-        # can't overtake each other either way.
-        self.lane = self.prospect.email.casefold()
+        # Whether two spellings are one person to the API or two, their records can't overtake each other.
+        self.lane = normal_form(self.prospect.email)
 
 
 class Window:

@@ -8,15 +8,14 @@ of these may be a *key mark*: the keyed hash of no address, by which another key
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import hmac
 import json
 import re
-import unicodedata
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from airflow_provider_closers.address import normal_form
 from airflow_provider_closers.sources.lines import CutLine
 
 #: Bytes of what stands for an address in memory, and of a keyed hash.
@@ -136,18 +135,6 @@ def _is_beginning_of_hash(entry: str) -> bool:
 def is_address(text: str) -> bool:
     """Tell whether a text is one address, and nothing beside it."""
     return text.isprintable() and bool(_ADDRESS.fullmatch(text))
-
-
-def normal_form(address: str) -> str:
-    """Return the form in which addresses are compared: one for all spellings of the same address."""
-    local, _, domain = unicodedata.normalize("NFC", address).casefold().rpartition("@")
-    if "xn--" in domain:
-        # The record rules give the domain as it reads, and so must the list.
-        import idna
-
-        with contextlib.suppress(idna.IDNAError):
-            domain = idna.decode(domain).casefold()
-    return f"{local}@{domain}"
 
 
 def digest_of(address: str) -> bytes:

@@ -6,10 +6,11 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from airflow_provider_closers.address import normal_form
 from airflow_provider_closers.prospect import Prospect
 from airflow_provider_closers.sync.changes import Change, Kind
 from airflow_provider_closers.sync.digests import changed_fields, digests_of
-from airflow_provider_closers.sync.snapshot import Snapshot, key_of
+from airflow_provider_closers.sync.snapshot import Snapshot
 
 # In a file of its own that has no name, and is gone with the process.
 _SCHEMA = """
@@ -76,7 +77,7 @@ class Plan:
         :return: The kind of change, ``None`` where there is none to make, or the place of an earlier
             record of the same email: there can be but one.
         """
-        key = key_of(prospect.email)
+        key = normal_form(prospect.email)
         if not self._takes(key, place):
             return self._place_of(key)
         digests = digests_of(prospect.fields)
@@ -91,7 +92,7 @@ class Plan:
 
     def see(self, email: str) -> None:
         """Note that somebody is in the source though no record of theirs can be used, or may be sent."""
-        self._database.execute("INSERT OR IGNORE INTO plan.source VALUES (?, NULL)", [key_of(email)])
+        self._database.execute("INSERT OR IGNORE INTO plan.source VALUES (?, NULL)", [normal_form(email)])
 
     def see_somebody(self) -> None:
         """Note a record of which nobody can tell whose it is."""

@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from airflow_provider_closers.address import mask_email
 from airflow_provider_closers.choices import check_choice
 from airflow_provider_closers.errors import SourceShrunkError, TooManyDeletesError
-from airflow_provider_closers.prospect import Prospect, RecordRules, mask_email
+from airflow_provider_closers.prospect import Prospect, RecordRules
 from airflow_provider_closers.push.engine import Meter, Push, Suppression
 from airflow_provider_closers.push.reading import Reader, Refusal, Transform
 from airflow_provider_closers.push.rejects import RejectSink, as_sink

@@ -24,6 +24,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
+from airflow_provider_closers.address import normal_form
 from airflow_provider_closers.errors import SnapshotError
 from airflow_provider_closers.storage import growing_file, whole_file
 from airflow_provider_closers.sync.digests import digests_without, updated_digests
@@ -48,15 +49,10 @@ _SCHEMA = f"""
 PRAGMA application_id = {_APPLICATION_ID};
 PRAGMA user_version = {_VERSION};
 CREATE TABLE about (name TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
--- The key is the email without regard to case; the email is NULL where it is the same. The digests are
+-- The key is the email in its normal form; the email is NULL where it is the same. The digests are
 -- NULL of somebody who may be in the CRM or not.
 CREATE TABLE people (key TEXT PRIMARY KEY, email TEXT, digests BLOB) WITHOUT ROWID;
 """
-
-
-def key_of(email: str) -> str:
-    """Return who an email stands for: nobody documents whether the API minds its case."""
-    return email.casefold()
 
 
 class Snapshot:
@@ -159,7 +155,7 @@ class Snapshot:
 
     def __contains__(self, email: object) -> bool:
         """Tell whether somebody is known by this email, in whatever spelling."""
-        found = self.database.execute("SELECT 1 FROM people WHERE key = ?", [key_of(str(email))])
+        found = self.database.execute("SELECT 1 FROM people WHERE key = ?", [normal_form(str(email))])
         return found.fetchone() is not None
 
     def doubt(self, key: str, email: str, fields: Iterable[str] | None) -> None:

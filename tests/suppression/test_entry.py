@@ -14,7 +14,6 @@ from airflow_provider_closers.suppression.entry import (
     digest_of,
     entries_in,
     keyed_hash_of,
-    normal_form,
 )
 
 KEY = b"not a real one"
@@ -69,16 +68,3 @@ def test_plain_hashes_are_read_at_once(line, monkeypatch):
     monkeypatch.setattr("airflow_provider_closers.suppression.entry._entries_one_by_one", None)
 
     assert entries_in([line.format(keyed_hash.hex()) + "\n"]).hashes == keyed_hash
-
-
-@settings(deadline=None)
-@given(addresses)
-def test_the_normal_form_of_a_normal_form_is_itself(address):
-    assert normal_form(normal_form(address)) == normal_form(address)
-
-
-@settings(deadline=None)
-@given(addresses)
-def test_an_address_s_case_changes_nothing(address):
-    assert normal_form(address.lower()) == normal_form(address)
-    assert normal_form(address.upper()) == normal_form(address)

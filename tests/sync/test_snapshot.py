@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 from airflow.providers.common.compat.sdk import ObjectStoragePath
 
+from airflow_provider_closers.address import normal_form
 from airflow_provider_closers.errors import SnapshotError
 from airflow_provider_closers.sync.digests import digests_of
-from airflow_provider_closers.sync.snapshot import Snapshot, key_of
+from airflow_provider_closers.sync.snapshot import Snapshot
 
 ADA = digests_of({"firstName": "Ada"})
 BEA = digests_of({"firstName": "Bea"})
@@ -44,7 +45,7 @@ def begun(path: Any, people: dict[str, bytes]) -> None:
     with closing(opened(path)) as snapshot:
         snapshot.start_over()
         for email, digests in people.items():
-            snapshot.settle(key_of(email), email, digests)
+            snapshot.settle(normal_form(email), email, digests)
         snapshot.save()
 
 
