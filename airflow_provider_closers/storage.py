@@ -13,6 +13,7 @@ import os
 import secrets
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -20,6 +21,8 @@ from typing import IO, Any, Protocol
 
 #: Bytes that are copied at once.
 _CHUNK = 1 << 20
+#: Without a byte written for so long, what was to take a file's place is that of a killed process.
+_SECONDS_UNTIL_ABANDONED = 10.0
 
 
 def local_path(path: Path) -> Path | None:
@@ -133,7 +136,7 @@ class _WholeLocalFile:
     """
     A file on this machine; its next content is written beside it and takes its place.
 
-    What a killed process left beside it is removed by the next one that writes or removes the file.
+    What a killed process left beside it is removed by one that writes or removes the file some seconds later.
     """
 
     def __init__(self, path: Path) -> None:
@@ -180,7 +183,9 @@ class _WholeLocalFile:
     @staticmethod
     def _remove_parts(target: Path) -> None:
         for part in target.parent.glob(f".{glob.escape(target.name)}.{'[0-9a-f]' * 8}.part"):
-            part.unlink(missing_ok=True)
+            with suppress(FileNotFoundError):
+                if time.time() - part.stat().st_mtime > _SECONDS_UNTIL_ABANDONED:
+                    part.unlink()
 
     def _open(self, path: str, flags: int) -> int:
         return os.open(path, flags, self._mode)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import time
 from contextlib import closing
 from pathlib import Path
 
@@ -148,6 +149,9 @@ def test_what_a_killed_process_left_beside_the_file_is_removed(tmp_path, change)
     killed, other = tmp_path / ".state[1].0a1b2c3d.part", tmp_path / ".state[1].x.0a1b2c3d.part"
     for path in (killed, other):
         path.write_bytes(b"half")
+        os.utime(path, (time.time() - 60, time.time() - 60))
+    live = tmp_path / ".state[1].0a1b2c3e.part"  # of somebody who writes the file at the same time
+    live.write_bytes(b"half")
     file = whole_file(tmp_path / "state[1]")
 
     if change == "write":
@@ -157,6 +161,7 @@ def test_what_a_killed_process_left_beside_the_file_is_removed(tmp_path, change)
 
     assert not killed.exists()
     assert other.exists()
+    assert live.exists()
 
 
 def test_a_write_that_fails_leaves_nothing_and_the_next_one_works(tmp_path):

@@ -41,12 +41,17 @@ class Router(Protocol):
 
 
 class RecordRefusedError(Exception):
-    """The API, or what the user asked for, makes this record a reject."""
+    """
+    The API, or what the user asked for, makes this record a reject.
 
-    def __init__(self, reason: str, status: int | None) -> None:
-        super().__init__(reason, status)
+    :param may_have_worked: Whether the record's requests may have changed something in the CRM all the same.
+    """
+
+    def __init__(self, reason: str, status: int | None, *, may_have_worked: bool = False) -> None:
+        super().__init__(reason, status, may_have_worked)
         self.reason = reason
         self.status = status
+        self.may_have_worked = may_have_worked
 
 
 class Familiarity:
@@ -165,4 +170,8 @@ def _confirm(method: str, answer: Answer, so_far: str = "") -> None:
     said = f"answered {answer.status}" if answer.status else "got no answer"
     why = f": {answer.reason}" if answer.reason else ""
     doubt = "; it may have worked all the same" if answer.may_have_worked else ""
-    raise RecordRefusedError(f"{so_far}{method} {said}{why}{doubt}", answer.status)
+    raise RecordRefusedError(
+        f"{so_far}{method} {said}{why}{doubt}",
+        answer.status,
+        may_have_worked=bool(so_far) or answer.may_have_worked,
+    )

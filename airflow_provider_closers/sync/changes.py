@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from airflow_provider_closers.prospect import Prospect, RecordRules
-from airflow_provider_closers.push.journey import Journey, Route
+from airflow_provider_closers.push.journey import Journey, RecordRefusedError, Route
 from airflow_provider_closers.push.report import Outcome
 
 
@@ -50,17 +50,6 @@ class Change(Prospect):
         return Prospect(self.email, {name: self.fields[name] for name in self.changed})
 
     @property
-    def doubtful(self) -> Iterable[str] | None:
-        """The fields that are not certain while it is under way; ``None``: the person themself is not."""
-        match self.kind:
-            case Kind.CHANGED:
-                return self.changed
-            case Kind.FLAG:
-                return self.fields
-            case _:
-                return None
-
-    @property
     def as_record(self) -> dict[str, Any]:
         """What would be sent, as a record: for the rejects."""
         return (self.difference if self.kind is Kind.CHANGED else self).patch_body
@@ -82,19 +71,40 @@ class SyncRoute:
         self._update = Route(operation="update", if_missing="skip" if self._creates_missing else if_missing)
         self._flag = Route(operation="update", if_missing="skip")
         self._delete = Route(operation="delete", if_missing="skip")
+        #: Keys of new people whom the CRM may have by now: those to whom a request left, but for the refused.
+        self.may_be_there: set[str] = set()
+
+    def doubtful(self, change: Change) -> Iterable[str] | None:
+        """Return the fields that are not certain while a change is under way; ``None``: all of the person."""
+        match change.kind:
+            case Kind.CHANGED if not self._creates_missing:
+                return change.changed
+            case Kind.FLAG:
+                return change.fields
+            case _:
+                return None
 
     def start(self, prospect: Prospect) -> Journey:
         """Return the journey of one change."""
         assert isinstance(prospect, Change)  # noqa: S101 - nothing else is put into a sync's push
         match prospect.kind:
             case Kind.NEW:
-                return self._upsert.start(prospect)
+                return self._send_new(prospect)
             case Kind.CHANGED:
                 return self._send_difference(prospect)
             case Kind.FLAG:
                 return self._flag.start(prospect)
             case Kind.DELETE:
                 return self._delete.start(prospect)
+
+    def _send_new(self, change: Change) -> Journey:
+        self.may_be_there.add(change.key)
+        try:
+            return (yield from self._upsert.start(change))
+        except RecordRefusedError as e:
+            if not e.may_have_worked:
+                self.may_be_there.discard(change.key)
+            raise
 
     def _send_difference(self, change: Change) -> Journey:
         outcome = yield from self._update.start(change.difference)

@@ -103,8 +103,12 @@ class _Run:
         self._reader = Reader(sync.rules, sync.transform)
         self._removed_fields = _removed_fields(sync)
         self._plan = Plan(sync.snapshot)
+        self._route = SyncRoute(sync.if_missing)
+        self._changes = _Changes(self._plan, sync, self._route)
         # Keys of people who are gone, and must not be written to.
         self._let_go: list[str] = []
+        # Known people who are on the suppression list: should they be let back in, all of them is sent.
+        self._suppressed: list[str] = []
         self._report = SyncReport(preview=sync.preview)
         self._began = time.monotonic()
 
@@ -148,6 +152,8 @@ class _Run:
             original = record.raw if isinstance(record, Unreadable) else record
             return self._reject(Reject(index, original, prospect.reason, email=prospect.email))
         if self._sync.suppression is not None and prospect.email in self._sync.suppression:
+            if prospect.email in self._sync.snapshot:
+                self._suppressed.append(prospect.email)
             self._plan.see(prospect.email)
             return self._report.count(Outcome.SUPPRESSED)
         return self._note_prospect(index, record, prospect)
@@ -210,7 +216,7 @@ class _Run:
         push = Push(
             client=self._sync.client,
             settings=self._sync.settings,
-            route=SyncRoute(self._sync.if_missing),
+            route=self._route,
             rules=ChangesAsTheyAre(),
             on_reject=lambda reject: self._on_reject(_of_the_source(reject)),
             on_settled=self._on_settled,
@@ -219,8 +225,9 @@ class _Run:
             meter=self._sync.meter,
         )
         if len(self._plan):
-            self._take_over(push.run(_Changes(self._plan, self._sync)))
+            self._take_over(push.run(self._changes))
         self._on_reject.flush()
+        self._changes.take_back_unmade()
         if self._report.error is not None:
             self._sync.snapshot.flush()
             return
@@ -229,16 +236,18 @@ class _Run:
             self._sync.snapshot.forget_all(GONE)
         for key in self._let_go:
             self._sync.snapshot.forget(key)
+        for email in self._suppressed:
+            self._sync.snapshot.distrust(email)
         self._sync.snapshot.save()
 
     def _on_settled(self, change: Change, outcome: Outcome) -> None:
         self._sync.check()
-        if outcome is Outcome.REJECTED:
+        if outcome is Outcome.REJECTED or (outcome is Outcome.MISSING and not change.kind.is_removal):
             return  # It stays in doubt, and is tried again next time.
+        self._changes.made(change)
         if change.kind.is_removal:
             self._sync.snapshot.forget(change.key)
         else:
-            # Missing is an end, too: whom somebody removed by hand is not brought back.
             self._sync.snapshot.settle(change.key, change.email, change.digests)
         self._sync.snapshot.keep_up()
 
@@ -263,6 +272,7 @@ class _Run:
         """Keep what was confirmed, and pass the report on; there may be little time."""
         with contextlib.suppress(Exception):  # what ended the sync tells more
             self._sync.check()  # The journal may be another run's by now.
+            self._changes.take_back_unmade()
             self._sync.snapshot.flush()
         with contextlib.suppress(Exception):
             self._on_reject.flush()
@@ -293,10 +303,13 @@ class _Changes:
     store it takes as long as a request or longer. A run that is killed leaves so many to be sent again.
     """
 
-    def __init__(self, plan: Plan, sync: Sync) -> None:
+    def __init__(self, plan: Plan, sync: Sync, route: SyncRoute) -> None:
         self._plan = plan
         self._snapshot = sync.snapshot
         self._suppression = sync.suppression
+        self._route = route
+        # Keys of new people who are noted, though nothing is confirmed of them.
+        self._new: set[str] = set()
 
     def __len__(self) -> int:
         return len(self._plan)
@@ -307,9 +320,26 @@ class _Changes:
             if erased and self._suppression is not None:
                 self._suppression.add(erased)  # Before any of them is.
             for change in batch:
-                self._snapshot.doubt(change.key, change.email, change.doubtful)
+                if change.kind is Kind.NEW and not self._snapshot.holds(change.key):
+                    self._new.add(change.key)
+                self._snapshot.doubt(change.key, change.email, self._route.doubtful(change))
             self._snapshot.flush()
             yield from batch
+
+    def made(self, change: Change) -> None:
+        """Note that a change is confirmed."""
+        self._new.discard(change.key)
+        self._route.may_be_there.discard(change.key)
+
+    def take_back_unmade(self) -> None:
+        """
+        Forget the new people whom the CRM refused, or was not asked about: they are none of the sync's.
+
+        Else whoever made them there by hand would see them removed, should they leave the source.
+        """
+        for key in self._new - self._route.may_be_there:
+            self._snapshot.forget(key)
+        self._new.clear()
 
 
 def _of_the_source(reject: Reject) -> Reject:

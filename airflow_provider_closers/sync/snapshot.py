@@ -155,8 +155,11 @@ class Snapshot:
 
     def __contains__(self, email: object) -> bool:
         """Tell whether somebody is known by this email, in whatever spelling."""
-        found = self.database.execute("SELECT 1 FROM people WHERE key = ?", [normal_form(str(email))])
-        return found.fetchone() is not None
+        return self.holds(normal_form(str(email)))
+
+    def holds(self, key: str) -> bool:
+        """Tell whether somebody is known by this key."""
+        return self.database.execute("SELECT 1 FROM people WHERE key = ?", [key]).fetchone() is not None
 
     def doubt(self, key: str, email: str, fields: Iterable[str] | None) -> None:
         """
@@ -172,6 +175,12 @@ class Snapshot:
         """Note what the API has confirmed of somebody: these fields, and the others as they were."""
         self._note(key, email, updated_digests(self._digests_of(key) or b"", digests))
 
+    def distrust(self, email: str) -> None:
+        """Note of somebody, where they are known, that nothing is certain of what the CRM has of them."""
+        key = normal_form(email)
+        if self._digests_of(key) is not None:
+            self.doubt(key, self._email_of(key), None)
+
     def forget(self, key: str) -> None:
         """Note that the sync has nothing to do with somebody any more."""
         self._note(key)
@@ -179,6 +188,12 @@ class Snapshot:
     def _digests_of(self, key: str) -> bytes | None:
         known = self.database.execute("SELECT digests FROM people WHERE key = ?", [key]).fetchone()
         return known[0] if known else None
+
+    def _email_of(self, key: str) -> str:
+        [email] = self.database.execute(
+            "SELECT ifnull(email, key) FROM people WHERE key = ?", [key]
+        ).fetchone()
+        return str(email)
 
     def forget_all(self, query: str) -> None:
         """Forget the keys that a query finds; it is kept with the next :meth:`save`, and lost without it."""

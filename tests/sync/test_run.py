@@ -180,12 +180,32 @@ def test_whom_somebody_removed_from_the_crm_is_not_brought_back(sync, sandbox):
 
     reports = [sync([JANE | {"title": title}, BOB]) for title in ("CEO", "CEO", "CFO")]
 
-    assert [nonzero(report) for report in reports] == [
-        {"missing": 1, "unchanged": 1},
-        {"unchanged": 2},
-        {"missing": 1, "unchanged": 1},
-    ]
+    assert [nonzero(report) for report in reports] == [{"missing": 1, "unchanged": 1}] * 3
     assert sandbox.count() == 1
+
+
+def test_who_is_missing_for_a_night_is_updated_the_next(sync, sandbox):
+    sync([JANE])
+    sandbox.add_fault("error", status=404, method="PATCH")
+    assert nonzero(sync([JANE | {"title": "CEO"}])) == {"missing": 1}
+
+    report = sync([JANE | {"title": "CEO"}])
+
+    assert nonzero(report) == {"updated": 1}
+    assert sandbox.prospect("jane@acme.io")["title"] == "CEO"
+
+
+def test_who_is_created_anew_by_half_is_completed_the_next_time(sync, sandbox):
+    sync([JANE])
+    remove(sandbox, "jane@acme.io")
+    sandbox.add_fault("error", status=422, method="PATCH", after=1)
+    joan = JANE | {"first_name": "Joan"}
+    assert nonzero(sync([joan], if_missing="create")) == {"rejected": 1}
+    assert "title" not in sandbox.prospect("jane@acme.io")
+
+    sync([joan], if_missing="create")
+
+    assert sandbox.prospect("jane@acme.io") == {"email": "jane@acme.io", "firstName": "Joan", "title": "CTO"}
 
 
 def test_whom_somebody_removed_can_be_created_anew_and_whole(sync, sandbox):
@@ -207,6 +227,63 @@ def test_whom_somebody_removed_can_be_a_reject_each_time(sync, sandbox):
 
         assert nonzero(report) == {"rejected": 1}
         assert "no prospect has this email" in report.rejects[0].reason
+
+
+# -- those of whom nothing was ever confirmed
+
+
+def test_who_was_not_sent_is_not_removed(sync, sandbox, tmp_path):
+    listed = SuppressionList.from_file(tmp_path / "list", secret="key", create=True)
+    by_hand = [f"p{i}@acme.io" for i in range(40)]
+    sandbox.add_prospects([{"email": email} for email in by_hand])
+    assert isinstance(sync([{"email": email} for email in by_hand], api_key="wrong").error, ClosersAuthError)
+
+    report = sync([JANE], on_removed="delete", suppression=listed)
+
+    assert nonzero(report) == {"created": 1}
+    assert sandbox.count() == 41
+    assert listed.count() == 0
+
+
+def test_whom_the_api_refused_is_not_removed(sync, sandbox):
+    sandbox.add_prospects([{"email": "bob@acme.io", "title": "made by hand"}])
+    sandbox.add_fault("error", status=422, email="bob@acme.io")
+    assert nonzero(sync([JANE, BOB])) == {"created": 1, "rejected": 1}
+
+    report = sync([JANE], on_removed="delete")
+
+    assert nonzero(report) == {"unchanged": 1}
+    assert sandbox.prospect("bob@acme.io")["title"] == "made by hand"
+
+
+def test_whom_the_api_refused_may_be_spelled_in_another_way_the_next_time(sync, sandbox):
+    sandbox.add_fault("error", status=422, email="Bob@acme.io")
+    sync([BOB | {"email": "Bob@acme.io"}])
+
+    sync([BOB])
+
+    assert [prospect["email"] for prospect in sandbox.prospects()] == ["bob@acme.io"]
+
+
+@pytest.mark.usefixtures("quick_backoff")
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"kind": "drop", "times": 3, "method": "POST"},  # each time it worked, and the answer was lost
+        {"kind": "error", "status": 422, "method": "PATCH"},  # created, and not completed
+    ],
+    ids=["lost answers", "by half"],
+)
+def test_who_may_have_been_created_is_removed(sync, sandbox, fault):
+    dee = {"email": "dee@acme.io", "title": "CTO"}
+    sync([JANE])
+    sandbox.add_fault(**fault, email="dee@acme.io")
+    assert nonzero(sync([JANE, dee], settings={"max_attempts": 3})) == {"rejected": 1, "unchanged": 1}
+
+    report = sync([JANE], on_removed="delete")
+
+    assert nonzero(report) == {"deleted": 1, "unchanged": 1}
+    assert sandbox.count() == 1
 
 
 def remove(sandbox: Any, email: str) -> None:
@@ -506,6 +583,18 @@ def test_who_is_on_the_list_is_never_sent(sync, requests, tmp_path):
         {"unchanged": 1, "suppressed": 2},
     ]
     assert requests.new() == [("POST", {"email": "bob@acme.io", "firstName": "Bob"})]
+
+
+def test_who_is_let_back_in_is_sent_whole(sync, sandbox, tmp_path):
+    sync([JANE, BOB])
+    remove(sandbox, "jane@acme.io")
+    listed = SuppressionList(["jane@acme.io"], name="list")
+    assert nonzero(sync([JANE, BOB], suppression=listed)) == {"suppressed": 1, "unchanged": 1}
+
+    report = sync([JANE, BOB], suppression=SuppressionList([], name="list"))
+
+    assert nonzero(report) == {"created": 1, "unchanged": 1}
+    assert sandbox.prospect("jane@acme.io")["title"] == "CTO"
 
 
 def test_who_is_on_the_list_is_not_flagged_either_and_forgotten(sync, requests, tmp_path):
