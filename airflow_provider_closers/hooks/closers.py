@@ -241,7 +241,8 @@ class ClosersHook(BaseHook):
         :param if_missing: Where somebody else removed a known person from the CRM: ``skip`` (default),
             ``create`` or ``fail``.
         :param full_resync: Do without the snapshot: push the whole source, and remove nobody.
-        :param run: The name of this run; another try of it may take over its lock at once.
+        :param run: The name of this run: another try of it may take over its lock at once, and its
+            report counts what this one did, too.
         :return: The counts, and the first rejects.
         :raises SnapshotError: The snapshot is lost, damaged, or another account's; nothing was sent.
         :raises SyncRunningError: Another run is at it.
@@ -260,7 +261,7 @@ class ClosersHook(BaseHook):
 
         account = f"{self.closers_conn_id} at {self.settings.base_url}"
         records = records_of(prospects, "sync")
-        snapshot = Snapshot(snapshot_path, account=account)
+        snapshot = Snapshot(snapshot_path, account=account, run=None if preview else run)
         rules = RecordRules(
             field_map=field_map,
             other_attributes=other_attributes,
@@ -270,7 +271,7 @@ class ClosersHook(BaseHook):
         removal = Removal(on_removed=on_removed, field=removed_field)
         limits = Limits(max_removed=max_removed, max_deletes=max_deletes)
         with (
-            locked(snapshot_path, run, is_needed=not preview) as check,
+            locked(snapshot_path, run, is_needed=not preview) as lock,
             closing(snapshot),
             closing(ClosersClient(self.settings)) as client,
         ):
@@ -289,10 +290,11 @@ class ClosersHook(BaseHook):
                 longest_wait=longest_wait,
                 on_interrupt=on_interrupt,
                 meter=PushMetrics("sync", self.closers_conn_id),
-                check=check,
+                check=lock.check,
+                confirm=lock.confirm,
             )
             if full_resync:
-                snapshot.start_over(by=run)
+                snapshot.start_over()
             else:
                 snapshot.load()
             return sync.run(records)

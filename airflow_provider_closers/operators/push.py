@@ -327,11 +327,9 @@ class PushOperator(BaseOperator):
 
     def _conclude(self, report: PushReport, context: Any) -> dict[str, Any]:
         """Turn the report into the task's end."""
-        if failure := self._failure(report):
+        if end := self._failure(report) or (report.total == 0 and self._end_of_nothing(report)):
             self._publish(report, context)
-            raise failure
-        if report.total == 0 and self.on_empty == "skip":
-            raise AirflowSkipException("There are no prospects to push (on_empty='skip').")
+            raise end
         told = report.as_dict()
         if self.outlets:
             from airflow_provider_closers.assets.closers import note_on_outlets
@@ -356,19 +354,23 @@ class PushOperator(BaseOperator):
         if (ti := context.get("ti")) and self.do_xcom_push:
             ti.xcom_push(key="return_value", value=report.as_dict())
 
+    def _end_of_nothing(self, report: PushReport) -> Exception | None:
+        """Return what ends a task that has no records, where the user wants it to end otherwise than well."""
+        message = f"There are no prospects to push (on_empty={self.on_empty!r})."
+        if self.on_empty == "skip":
+            return AirflowSkipException(message)
+        return PushFailedError(message, report) if self.on_empty == "fail" and not self.preview else None
+
     def _failure(self, report: PushReport) -> Exception | None:
         if report.error is not None:
             return report.error
-        if report.total == 0 and self.on_empty == "fail" and not self.preview:
-            return PushFailedError("There are no prospects to push (on_empty='fail').", report)
-        share = (
-            report.rejected / report.total if 0 < self.max_rejects < 1 and report.total else report.rejected
-        )
+        is_share = 0 < self.max_rejects < 1 and report.to_do
+        share = report.rejected / report.to_do if is_share else report.rejected
         if share > self.max_rejects and not self.preview:
             first = f" The first: {report.rejects[0].reason.rstrip('.')}." if report.rejects else ""
             where = f" All are in {report.rejects_path}." if report.rejects_path else ""
             return PushFailedError(
-                f"{report.rejected} of {report.total} records were rejected, max_rejects={self.max_rejects}; "
+                f"{report.rejected} of {report.to_do} records were rejected, max_rejects={self.max_rejects}; "
                 f"the others were pushed.{first}{where}",
                 report,
             )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_closers.errors import ClosersConfigError
@@ -119,9 +119,10 @@ class SyncProspectsOperator(UnseenProspects):
         checkpoint: TaskCheckpoint | None,  # noqa: ARG002 - the snapshot is it
     ) -> PushReport:
         from airflow_provider_closers.operators.paths import path_of_instance
+        from airflow_provider_closers.push.source import records_of
 
         return self.hook.sync(
-            self._records(context),
+            self._unless_empty(records_of(self._records(context), "sync")),
             snapshot_path=path_of_instance(self.snapshot_path, context),
             on_removed=self.on_removed,
             removed_field=self.removed_field,
@@ -163,6 +164,18 @@ class SyncProspectsOperator(UnseenProspects):
             )
         records: Iterable[Any] = self.prospects
         return records
+
+    def _unless_empty(self, records: Iterable[Any]) -> Iterator[Any]:
+        """Yield the records; where there are none, end the task as the user says, and remove nobody."""
+        is_empty = True
+        for record in records:
+            is_empty = False
+            yield record
+        if is_empty:
+            from airflow_provider_closers.sync.report import SyncReport
+
+            if end := self._end_of_nothing(SyncReport(preview=self.preview)):
+                raise end
 
     def _checkpoint(self, context: Any, *, was_deferred: bool) -> TaskCheckpoint | None:  # noqa: ARG002
         return None  # The snapshot says what is done, to the next try as to the next run.

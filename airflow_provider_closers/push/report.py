@@ -144,6 +144,11 @@ class PushReport:
         return {outcome.value: getattr(self, outcome.value) for outcome in Outcome}
 
     @property
+    def to_do(self) -> int:
+        """How many records there were to do something about: what a share of rejects is a share of."""
+        return self.total
+
+    @property
     def settled(self) -> int:
         """How many records ended in another way than unresolved."""
         return sum(self.outcomes.values()) - self.unresolved

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 from airflow_provider_closers.choices import check_choice
@@ -88,5 +89,6 @@ def check_count_or_fraction(parameter: str, limit: Any) -> None:
         )
 
 
-def _count(limit: float, known: int) -> float:
-    return limit if isinstance(limit, int) else limit * known
+def _count(limit: float, known: int) -> float | Fraction:
+    # As the fraction that was written: 0.29 times 100 is 28.999... to a float.
+    return limit if isinstance(limit, int) else Fraction(str(limit)) * known

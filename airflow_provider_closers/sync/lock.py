@@ -33,21 +33,30 @@ _SECONDS_TO_SETTLE = 1.0
 
 
 @contextmanager
-def locked(snapshot_path: Path, run: str | None, *, is_needed: bool = True) -> Iterator[Callable[[], None]]:
+def locked(snapshot_path: Path, run: str | None, *, is_needed: bool = True) -> Iterator[Lock | NoLock]:
     """
     Hold the lock of a snapshot until the end of the block.
 
     :param snapshot_path: The snapshot, beside which the lock is.
     :param run: The name of the run that takes it; without one, no other try is the same run.
     :param is_needed: Whether to take it: what writes nothing does without.
-    :return: What raises once the lock is lost.
     """
     if not is_needed:
-        yield lambda: None
+        yield NoLock()
         return
     lock_path = snapshot_path.with_name(f"{snapshot_path.name}.lock")
     with Lock(lock_path, run or secrets.token_hex(8)) as lock:
-        yield lock.check
+        yield lock
+
+
+class NoLock:
+    """What stands in for a lock where none is needed."""
+
+    def check(self) -> None:
+        """Find nothing amiss."""
+
+    def confirm(self) -> None:
+        """Find nothing amiss."""
 
 
 class Lock:
@@ -77,6 +86,7 @@ class Lock:
         self._token = secrets.token_hex(8)
         self._now = now
         self._sleep = sleep
+        self._one_at_a_time = threading.Lock()
         self._is_released = threading.Event()
         self._is_lost = False
         self._renewing = threading.Thread(target=self._renew_on_and_on, name="closers-sync-lock", daemon=True)
@@ -110,12 +120,22 @@ class Lock:
                 "time, or as a later try of the same task. This one stops."
             )
 
+    def confirm(self) -> None:
+        """
+        Look whether the lock is still held, and check that: before what nobody else may have changed.
+
+        :raises SyncRunningError: It is not.
+        """
+        self.renew()
+        self.check()
+
     def renew(self) -> None:
         """Write anew that the lock is held, if it is."""
-        if self._is_held():
-            self._file.write(self._content())
-        else:
-            self._is_lost = True
+        with self._one_at_a_time:  # the thread that renews it, and who wants to be sure of it
+            if self._is_held():
+                self._file.write(self._content())
+            else:
+                self._is_lost = True
 
     def _is_mine_to_take(self, held: dict[str, Any]) -> bool:
         return held.get("owner") == self._owner or self._now() >= _renewed_at(held) + SECONDS_TO_LIVE

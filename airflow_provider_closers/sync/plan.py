@@ -132,6 +132,15 @@ class Plan:
             yield from found
             last = found[-1][0]
 
+    def removed_before(self) -> dict[str, int]:
+        """Count what earlier tries of the run came to of those who are gone, and whom it knows no more."""
+        return dict(
+            self._database.execute(
+                "SELECT outcome, count(*) FROM tries.outcomes WHERE key NOT IN (SELECT key FROM people) "
+                "AND key NOT IN (SELECT key FROM plan.source) GROUP BY outcome"
+            )
+        )
+
     def remove(self, kind: Kind, place: int, key: str, email: str, fields: dict[str, Any]) -> None:
         """Add what is to be done about somebody who is gone."""
         self._plan(kind, place, key, email, fields, b"")

@@ -36,6 +36,11 @@ class SyncReport(PushReport):
         without_a_request = {name: getattr(self, name) for name in ("unchanged", "kept", "postponed")}
         return {**without_a_request, **super().outcomes}
 
+    @property
+    def to_do(self) -> int:
+        """How many there were to do something about: not those who are gone and left alone."""
+        return self.total - self.kept - self.postponed
+
     def as_dict(self) -> dict[str, Any]:
         """Return the report as a small JSON object, with emails masked."""
         return {**super().as_dict(), "read": self.read, "removed": self.removed}

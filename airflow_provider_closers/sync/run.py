@@ -11,7 +11,12 @@ from typing import Any
 
 from airflow_provider_closers.address import mask_email
 from airflow_provider_closers.choices import check_choice
-from airflow_provider_closers.errors import SourceShrunkError, TooManyDeletesError
+from airflow_provider_closers.errors import (
+    ClosersConfigError,
+    InvalidProspectError,
+    SourceShrunkError,
+    TooManyDeletesError,
+)
 from airflow_provider_closers.prospect import Prospect, RecordRules
 from airflow_provider_closers.push.engine import Meter, Push, Suppression
 from airflow_provider_closers.push.reading import Reader, Refusal, Transform
@@ -59,6 +64,7 @@ class Sync:
     :param on_interrupt: Called with the report of a sync that ends with an exception.
     :param meter: Is told how the push of the changes goes.
     :param check: Called between records that are settled; what it raises ends the sync.
+    :param confirm: Called before the snapshot is written anew; what it raises ends the sync.
     :raises ClosersConfigError: One of them is unusable.
     """
 
@@ -77,6 +83,7 @@ class Sync:
     on_interrupt: Callable[[PushReport], None] | None = None
     meter: Meter | None = None
     check: Callable[[], None] = lambda: None
+    confirm: Callable[[], None] = lambda: None
 
     def __post_init__(self) -> None:
         check_choice("if_missing", self.if_missing, ("skip", "create", "fail"))
@@ -168,14 +175,23 @@ class _Run:
             return self._reject(Reject(index, record, reason, email=mask_email(prospect.email)))
         self._report.withheld_flags += prospect.withheld_flags
         if change is None:
-            self._report.unchanged += 1
+            self._count_unchanged(prospect)
         return None
+
+    def _count_unchanged(self, prospect: Prospect) -> None:
+        if outcome := self._sync.snapshot.outcome_of(prospect.email):
+            self._report.count(Outcome(outcome))
+        else:
+            self._report.unchanged += 1
 
     # -- those who are gone
 
     def _plan_removals(self) -> None:
         known, removed = self._plan.known(), self._plan.gone()
-        self._report.removed = removed
+        before = self._plan.removed_before()
+        self._report.removed = removed + sum(before.values())
+        for outcome, people in before.items():
+            self._report.count(Outcome(outcome), people)
         kind = {"flag": Kind.FLAG, "delete": Kind.DELETE}.get(self._sync.removal.on_removed)
         if self._plan.strangers and removed:
             self._report.postponed = removed
@@ -231,14 +247,15 @@ class _Run:
         if self._report.error is not None:
             self._sync.snapshot.flush()
             return
-        self._sync.check()
         if self._report.kept:
             self._sync.snapshot.forget_all(GONE)
         for key in self._let_go:
             self._sync.snapshot.forget(key)
         for email in self._suppressed:
             self._sync.snapshot.distrust(email)
-        self._sync.snapshot.save()
+        self._sync.confirm()
+        # With rejects the task may fail, and be tried again.
+        self._sync.snapshot.save(is_last_try=not self._report.rejected)
 
     def _on_settled(self, change: Change, outcome: Outcome) -> None:
         self._sync.check()
@@ -246,9 +263,9 @@ class _Run:
             return  # It stays in doubt, and is tried again next time.
         self._changes.made(change)
         if change.kind.is_removal:
-            self._sync.snapshot.forget(change.key)
+            self._sync.snapshot.forget(change.key, outcome)
         else:
-            self._sync.snapshot.settle(change.key, change.email, change.digests)
+            self._sync.snapshot.settle(change.key, change.email, change.digests, outcome)
         self._sync.snapshot.keep_up()
 
     def _take_over(self, pushed: PushReport) -> None:
@@ -350,6 +367,13 @@ def _of_the_source(reject: Reject) -> Reject:
 
 def _removed_fields(sync: Sync) -> dict[str, Any]:
     """Return what is sent of those who are gone."""
-    if sync.removal.field is None:
+    field = sync.removal.field
+    if field is None:
         return {}
-    return sync.rules.read({"email": "somebody@example.com", sync.removal.field: True}).fields
+    try:
+        return sync.rules.read({"email": "somebody@example.com", field: True}).fields
+    except InvalidProspectError as e:
+        raise ClosersConfigError(
+            f"removed_field is {field!r}, which can't be set to true; name a status flag, or a name in "
+            f"other_attributes. ({e})"
+        ) from None

@@ -112,6 +112,33 @@ def test_an_empty_first_source_ends_as_on_empty_says(sync):
         sync([], on_empty="fail", full_resync=True)
 
 
+@pytest.mark.parametrize(("on_empty", "end"), [("skip", AirflowSkipException), ("fail", PushFailedError)])
+def test_a_source_that_is_empty_removes_nobody_where_that_is_not_well(sync, sandbox, on_empty, end):
+    sync([JANE, BOB])
+
+    with pytest.raises(end, match="no prospects to push"):
+        sync(iter(()), on_removed="delete", max_removed=1.0, on_empty=on_empty)
+
+    assert sandbox.count() == 2
+    assert nonzero(sync([JANE, BOB], on_empty=on_empty)) == {"unchanged": 2}
+
+
+def test_the_share_of_rejects_is_that_of_those_to_whom_something_is_done(sync):
+    sync([{"email": f"p{i}@acme.io"} for i in range(9)])
+
+    with pytest.raises(PushFailedError, match="1 of 1 records were rejected"):
+        sync([{"email": "nobody"}], max_removed=1.0, max_rejects=0.2)
+
+
+def test_a_retry_reports_what_the_first_try_did_too(sync, sandbox):
+    people = [{"email": f"p{i}@acme.io"} for i in range(50)]
+    sandbox.add_fault("error", status=422, email="p20@acme.io")
+    with pytest.raises(PushFailedError, match="1 of 50 records were rejected"):
+        sync(people, TaskInstance())
+
+    assert nonzero(sync(people, TaskInstance(), full_resync=True)) == {"created": 50}
+
+
 # -- sources
 
 

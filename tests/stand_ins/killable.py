@@ -9,6 +9,7 @@ from typing import Any
 
 from airflow_provider_closers.client import ClosersClient
 from airflow_provider_closers.prospect import RecordRules
+from airflow_provider_closers.push import saver
 from airflow_provider_closers.push.checkpoint import FileCheckpoint
 from airflow_provider_closers.push.engine import Push
 from airflow_provider_closers.push.journey import Route
@@ -46,6 +47,8 @@ class MarkedCheckpoint(FileCheckpoint):
 
 def push_in_a_process(url: str, operation: str, folder: str) -> None:
     """Push with checkpoint and rejects file; leave the report beside them."""
+    # A busy machine is no slow storage, where more than a window may be sent twice.
+    saver._SECONDS_OF_A_SLOW_SAVE = 60.0
     checkpoint = MarkedCheckpoint(Path(folder))
     settings = ClosersSettings(api_key="sandbox-key", base_url=url, max_concurrency=CONCURRENCY)
     with RejectsFile(Path(folder, "rejects.jsonl"), keep=bool(checkpoint.load())) as rejects:

@@ -28,7 +28,7 @@ def snapshot_path(tmp_path: Path) -> Path:
 def sync(sandbox: SandboxServer, snapshot_path: Path) -> Iterator[Callable[..., SyncReport]]:
     """Sync the sandbox with records; further parts by their names. The first time begins the snapshot."""
 
-    def run(
+    def sync_with(
         records: Iterable[Any],
         *,
         path: Any = snapshot_path,
@@ -36,13 +36,17 @@ def sync(sandbox: SandboxServer, snapshot_path: Path) -> Iterator[Callable[..., 
         on_removed: str = "keep",
         removed_field: str | None = None,
         limits: dict[str, float] | None = None,
+        run: str | None = None,
         api_key: str = sandbox.api_key,
         settings: dict[str, Any] | None = None,
         **parts: Any,
     ) -> SyncReport:
         read = ClosersSettings(api_key=api_key, base_url=sandbox.url, **(settings or {}))
         rules = parts.pop("rules", RecordRules(other_attributes="*"))
-        with closing(ClosersClient(read)) as client, closing(Snapshot(path, account="sandbox")) as snapshot:
+        with (
+            closing(ClosersClient(read)) as client,
+            closing(Snapshot(path, account="sandbox", run=run)) as snapshot,
+        ):
             if full_resync is True or (full_resync is None and not path.exists()):
                 snapshot.start_over()
             else:
@@ -59,7 +63,7 @@ def sync(sandbox: SandboxServer, snapshot_path: Path) -> Iterator[Callable[..., 
         assert report.total == report.read + report.removed == sum(report.outcomes.values())
         return report
 
-    return run
+    return sync_with
 
 
 @pytest.fixture

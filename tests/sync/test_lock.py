@@ -77,6 +77,17 @@ def test_a_lock_that_is_renewed_does_not_run_out(path, clock):
             pytest.fail("it got in")
 
 
+def test_what_is_confirmed_is_not_what_was_looked_up_before(path, clock):
+    first = lock(path, "dag run task", clock)
+    first.__enter__()
+
+    with lock(path, "dag run task", clock):
+        first.check()
+        with pytest.raises(SyncRunningError, match="as a later try of the same task"):
+            first.confirm()
+    first.__exit__(None, None, None)
+
+
 def test_another_try_of_the_same_task_takes_over_at_once_and_the_first_one_stops(path, clock):
     first = lock(path, "dag run task", clock)
     first.__enter__()
@@ -86,6 +97,7 @@ def test_another_try_of_the_same_task_takes_over_at_once_and_the_first_one_stops
         with pytest.raises(SyncRunningError, match="as a later try of the same task"):
             first.check()
         second.check()
+        second.confirm()
         first.__exit__(None, None, None)
         assert path.exists()
         second.renew()
@@ -158,9 +170,9 @@ def test_who_writes_over_the_lock_in_a_store_gets_in_and_the_other_does_not(buck
 def test_the_lock_is_beside_the_snapshot_and_only_where_it_is_needed(tmp_path):
     snapshot = tmp_path / "people.snapshot"
 
-    with locked(snapshot, "run") as check:
-        check()
+    with locked(snapshot, "run") as held:
+        held.confirm()
         assert json.loads((tmp_path / "people.snapshot.lock").read_text())["owner"] == "run"
-    with locked(snapshot, None, is_needed=False) as check:
-        check()
+    with locked(snapshot, None, is_needed=False) as held:
+        held.confirm()
         assert list(tmp_path.iterdir()) == []

@@ -344,8 +344,12 @@ def test_a_flag_that_the_rules_refuse_is_found_out_before_the_source_is_read(syn
         pytest.fail("it was read")
         yield
 
-    for field, reason in (("title", "it must be a str"), ("nonsense", "is no field")):
-        with pytest.raises(ValueError, match=reason):
+    for field, reason in (
+        ("title", "must be a str"),
+        ("email", "must be a str"),
+        ("nonsense", "is no field"),
+    ):
+        with pytest.raises(ClosersConfigError, match=f"removed_field is '{field}'.*{reason}"):
             sync(source(), on_removed="flag", removed_field=field, rules=RecordRules())
 
 
@@ -434,6 +438,16 @@ def test_more_deletes_than_allowed_are_refused_before_the_first_request(sync, re
         sync([JANE | {"title": "changed"}], on_removed="delete", limits=limits)
 
     assert requests.new() == []
+
+
+def test_a_fraction_is_that_which_is_written(sync):
+    people = [{"email": f"p{i}@acme.io"} for i in range(100)]
+    sync(people)
+
+    # 0.29 * 100 is 28.999999999999996.
+    report = sync(people[29:], on_removed="delete", limits={"max_removed": 0.29, "max_deletes": 0.29})
+
+    assert report.deleted == 29
 
 
 @pytest.mark.parametrize("limit", [2, 0.67], ids=str)
@@ -772,6 +786,39 @@ def test_a_refused_key_stops_the_sync_and_what_was_confirmed_is_kept(sync, sandb
     assert nonzero(again) == {"unchanged": stopped.created, "created": 200 - there} | (
         {"updated": there - stopped.created} if there > stopped.created else {}
     )
+
+
+@pytest.mark.parametrize("tries", [2, 3])
+def test_another_try_of_a_run_counts_what_the_earlier_ones_did(sync, sandbox, tries):
+    people = [{"email": f"p{i}@acme.io", "title": "CTO"} for i in range(160)]
+    then = [person | {"title": "CEO"} for person in people[20:70]] + people[70:]
+    then += [{"email": f"n{i}@acme.io"} for i in range(40)]
+    parts = {"on_removed": "delete", "limits": {"max_removed": 20, "max_deletes": 20}, "run": "monday"}
+    sync(people)
+    # At the first of those who are deleted, at the last of all; and in between, where there are three.
+    for number in (10, 12)[: tries - 1]:
+        sandbox.add_fault("error", status=401, email=f"p{number}@acme.io")
+
+    for _ in range(tries - 1):
+        assert isinstance(sync(then, **parts).error, ClosersAuthError)
+    report = sync(then, **parts)
+
+    assert nonzero(report) == {"created": 40, "updated": 50, "deleted": 20, "unchanged": 90}
+    assert (report.read, report.removed) == (180, 20)
+    assert nonzero(sync(then, run="tuesday")) == {"unchanged": 180}
+    assert sandbox.count() == 180
+
+
+def test_what_an_earlier_try_did_and_the_source_took_back_counts_once(sync, sandbox):
+    sync([JANE, BOB])
+    sandbox.add_fault("error", status=422, email="eve@acme.io")
+    parts = {"on_removed": "delete", "run": "monday"}
+    first = sync([JANE | {"title": "CEO"}, EVE], **parts)  # and Bob is deleted
+
+    second = sync([JANE | {"title": "CFO"}, BOB, EVE], **parts)
+
+    assert nonzero(first) == {"updated": 1, "deleted": 1, "rejected": 1}
+    assert nonzero(second) == {"updated": 1, "created": 2}
 
 
 def test_an_input_that_fails_sends_nothing_and_is_reported(sync, requests):
