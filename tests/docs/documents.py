@@ -24,7 +24,7 @@ every_document = pytest.mark.parametrize(
     "document", [README, *GUIDES], ids=lambda path: str(path.relative_to(PROJECT))
 )
 
-REMARK = re.compile(r"<!-- (needs|ends as): (.+?) -->")
+REMARK = re.compile(r"<!-- (needs|run with|ends as): (.+?) -->")
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ names, and the tests that they define are run. The sandbox stands for the real A
 snippet says what is special about it:
 
     <!-- needs: airflow>=3.3 -->
+    <!-- run with: {"a param": 7} -->
     <!-- ends as: failed -->
 """
 
@@ -110,7 +111,8 @@ def run_dag(snippet: Snippet, folder: Path, sandbox: SandboxServer, monkeypatch:
     # Not long after leads of the examples have changed. No two versions of a DAG run at the same time.
     at = datetime(2026, 11, 21, tzinfo=UTC) + timedelta(minutes=snippet.line)
     run = dag.test(
-        **{"execution_date": at} if AIRFLOW_VERSION < (3, 0) else {"logical_date": at, "run_after": at}
+        run_conf=json.loads(snippet.remarks.get("run with", "null")),
+        **{"execution_date": at} if AIRFLOW_VERSION < (3, 0) else {"logical_date": at, "run_after": at},
     )
 
     tasks = run.get_task_instances()
