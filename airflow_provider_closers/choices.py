@@ -1,4 +1,4 @@
-"""Arguments that are one of a few words, or a number within bounds."""
+"""Arguments that are one of a few words, a number within bounds, or a switch."""
 
 from __future__ import annotations
 
@@ -31,6 +31,21 @@ def check_number(parameter: str, value: Any, lowest: float, highest: float) -> N
     """
     if isinstance(value, bool) or not isinstance(value, int | float) or not lowest <= value <= highest:
         raise ClosersConfigError(f"{parameter} is {value!r}; it must be a number from {lowest} to {highest}.")
+
+
+def read_switch(parameter: str, value: Any) -> bool:
+    """
+    Return a switch that a template may have turned into text.
+
+    :param parameter: Its name, for the message.
+    :raises ClosersConfigError: It says neither.
+    """
+    if isinstance(value, bool):
+        return value
+    words = {"true": True, "false": False}
+    if isinstance(value, str) and value.strip().lower() in words:
+        return words[value.strip().lower()]
+    raise ClosersConfigError(f"{parameter} is {value!r}; it must be True or False.")
 
 
 def did_you_mean(value: Any, words: Sequence[str]) -> str:

@@ -235,4 +235,6 @@ def _describe(error: BaseException) -> str:
         root = deeper
     words = getattr(root, "verify_message", None) or getattr(root, "strerror", None)
     inner = words or type(root).__name__
+    if "WRONG_VERSION_NUMBER" in inner:
+        inner = f"{inner} (the host speaks no TLS; for a sandbox, write http:// before it)"
     return f"{type(error).__name__}: {inner}" if root is not error else inner

@@ -512,6 +512,15 @@ def test_a_certificate_that_nobody_vouches_for_is_refused(serve, new_client, aut
     assert not answer.may_have_worked
 
 
+def test_a_host_that_speaks_no_tls_is_told_from_one_that_does_not_answer(serve, new_client):
+    server = serve(saying(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n"))
+
+    answer = new_client(base_url=server.url.replace("http:", "https:")).send("POST", JANE)
+
+    assert "write http:// before it" in answer.reason
+    assert not answer.may_have_worked
+
+
 def test_tls_that_breaks_in_the_answer_may_have_worked(serve, new_client, authority):
     tls, bundle = authority
 

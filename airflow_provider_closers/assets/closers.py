@@ -20,7 +20,13 @@ def create_asset(*, host: str = "api.closershq.io", extra: dict[str, Any] | None
 
     :param host: The host of the connection's base URL, with its port where it names one.
     :param extra: What Airflow keeps with the asset.
+    :raises ValueError: The host is a whole URL, or none.
     """
+    if not host or set("/@?#") & set(host):
+        raise ValueError(
+            f"create_asset takes the host and port alone, such as 'api.closershq.io' or '127.0.0.1:8765'; "
+            f"{'it is empty' if not host else 'what it was given has more'}."
+        )
     from airflow.providers.common.compat.sdk import Asset
 
     # Its name is the URI as it is given here: of two names for one URI Airflow lets only one be an outlet.

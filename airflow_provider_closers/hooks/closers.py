@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import closing
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import BaseHook
 
-from airflow_provider_closers.errors import ClosersError
+from airflow_provider_closers.errors import ClosersConfigError, ClosersError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from airflow_provider_closers.push.report import PushReport, Reject
     from airflow_provider_closers.settings import ClosersSettings
     from airflow_provider_closers.sync.report import SyncReport
+
+#: Whose connections' passwords are sent as keys. Not those of databases, say: theirs are for others.
+_TYPES = ("closers", "http", "https", "generic")
 
 
 class ClosersHook(BaseHook):
@@ -53,6 +56,11 @@ class ClosersHook(BaseHook):
         from airflow_provider_closers.settings import ClosersSettings
 
         connection = self.get_connection(self.closers_conn_id)
+        if connection.conn_type and connection.conn_type not in _TYPES:
+            raise ClosersConfigError(
+                f"Connection {self.closers_conn_id!r} is of the type {connection.conn_type!r}, and its "
+                f"password would be sent to Closers; give one of the type {self.conn_type!r}."
+            )
         return ClosersSettings.from_connection(
             self.closers_conn_id,
             password=connection.password,
@@ -132,7 +140,7 @@ class ClosersHook(BaseHook):
         if_exists: str | None = None,
         if_missing: str | None = None,
         reset_flags: str | Iterable[str] = (),
-        suppression: Suppression | None = None,
+        suppression: Suppression | Collection[str] | None = None,
         preview: bool = False,
         on_reject: Callable[[Reject], None] | None = None,
         checkpoint: Checkpoint | None = None,
@@ -157,7 +165,9 @@ class ClosersHook(BaseHook):
         :param if_missing: For update: ``fail`` (default), ``skip`` or ``create``; for delete:
             ``skip`` (default) or ``fail``.
         :param reset_flags: Status flags whose ``False`` is sent, too.
-        :param suppression: Addresses that are not sent; those that are deleted are added to it.
+        :param suppression: Addresses that are not sent: a
+            :class:`~airflow_provider_closers.suppression.SuppressionList`, to which those that are deleted
+            are added, or for what deletes nobody a list of them.
         :param preview: Read, check and count everything and send nothing; what would be sent is
             counted as ``unresolved``.
         :param on_reject: Called with each reject.
@@ -177,6 +187,7 @@ class ClosersHook(BaseHook):
         from airflow_provider_closers.push.journey import Route
         from airflow_provider_closers.push.source import records_of
 
+        _check_arguments(on_reject=on_reject, checkpoint=checkpoint)
         route = Route(operation=operation, if_exists=if_exists, if_missing=if_missing)
         rules = RecordRules(
             field_map=field_map,
@@ -192,7 +203,7 @@ class ClosersHook(BaseHook):
                 route=route,
                 rules=rules,
                 transform=transform,
-                suppression=suppression,
+                suppression=_suppression_of(suppression),
                 preview=preview,
                 on_reject=on_reject,
                 checkpoint=checkpoint,
@@ -200,7 +211,9 @@ class ClosersHook(BaseHook):
                 on_interrupt=on_interrupt,
                 meter=PushMetrics(operation, self.closers_conn_id),
             )
-            return push.run(records_of(prospects, operation))
+            report = push.run(records_of(prospects, operation))
+        self._log_what_is_amiss(report)
+        return report
 
     def sync(
         self,
@@ -218,7 +231,7 @@ class ClosersHook(BaseHook):
         other_attributes: str | Iterable[str] = (),
         transform: Callable[[Any], Any] | None = None,
         reset_flags: str | Iterable[str] = (),
-        suppression: Suppression | None = None,
+        suppression: Suppression | Collection[str] | None = None,
         preview: bool = False,
         on_reject: Callable[[Reject], None] | None = None,
         longest_wait: float = 300.0,
@@ -259,6 +272,7 @@ class ClosersHook(BaseHook):
         from airflow_provider_closers.sync.run import Sync
         from airflow_provider_closers.sync.snapshot import Snapshot
 
+        _check_arguments(on_reject=on_reject, snapshot_path=snapshot_path)
         account = f"{self.closers_conn_id} at {self.settings.base_url}"
         records = records_of(prospects, "sync")
         snapshot = Snapshot(snapshot_path, account=account, run=None if preview else run)
@@ -284,7 +298,7 @@ class ClosersHook(BaseHook):
                 removal=removal,
                 limits=limits,
                 if_missing=if_missing,
-                suppression=suppression,
+                suppression=_suppression_of(suppression),
                 preview=preview,
                 on_reject=on_reject,
                 longest_wait=longest_wait,
@@ -297,7 +311,9 @@ class ClosersHook(BaseHook):
                 snapshot.start_over()
             else:
                 snapshot.load()
-            return sync.run(records)
+            report = sync.run(records)
+        self._log_what_is_amiss(report)
+        return report
 
     def test_connection(self) -> tuple[bool, str]:
         """
@@ -310,7 +326,8 @@ class ClosersHook(BaseHook):
         try:
             answer = self.get_conn().send("POST", {})
         except ClosersError as e:
-            return False, str(e)
+            # The form tests a connection under a name of its own.
+            return False, str(e).removeprefix(f"Connection {self.closers_conn_id!r}: ").strip()
         return _read_test(answer.status, answer.verdict.name, answer.reason)
 
     @classmethod
@@ -341,6 +358,19 @@ class ClosersHook(BaseHook):
         from airflow_provider_closers.get_provider_info import UI_FIELD_BEHAVIOUR
 
         return {key.replace("-", "_"): value for key, value in UI_FIELD_BEHAVIOUR.items()}
+
+    def _log_what_is_amiss(self, report: PushReport) -> None:
+        """Log what of a push somebody should look at."""
+        for reject in report.rejects:
+            of = reject.email or "no email"
+            self.log.warning("Rejected record %s (%s): %s", reject.index, of, reject.reason)
+        if report.rejected > len(report.rejects):
+            self.log.warning("... and %d more.", report.rejected - len(report.rejects))
+        if report.withheld_flags:
+            self.log.info(
+                "Status flags that were False and not sent: %d; name a flag in reset_flags to reset it.",
+                report.withheld_flags,
+            )
 
     @cached_property
     def _client(self) -> ClosersClient:
@@ -373,6 +403,38 @@ class ClosersHook(BaseHook):
         if answer.verdict is not Verdict.OK:
             raise error_from(method, answer)
         return answer.data
+
+
+# What an argument must have; and, where it has not, what it must be.
+_ARGUMENTS = {
+    "on_reject": ("__call__", "a function of one reject"),
+    "checkpoint": ("load", "an object with load() and save(state), such as FileCheckpoint"),
+    "snapshot_path": ("with_name", "a pathlib.Path or an ObjectStoragePath"),
+}
+
+
+def _check_arguments(**given: Any) -> None:
+    """Check arguments that must be able to do something, each by its name."""
+    for name, value in given.items():
+        attribute, needed = _ARGUMENTS[name]
+        if value is not None and not hasattr(value, attribute):
+            raise ClosersConfigError(f"{name} is of type {type(value).__name__}; it must be {needed}.")
+
+
+def _suppression_of(given: Any) -> Suppression | None:
+    """Return what tells whether an address is on the list that was given."""
+    if isinstance(given, set | frozenset | list | tuple):
+        from airflow_provider_closers.suppression import SuppressionList
+
+        return SuppressionList(given, name="that was given")
+    # In a path, an address would be looked for letter by letter.
+    if isinstance(given, str | Mapping) or not (given is None or hasattr(given, "__contains__")):
+        raise ClosersConfigError(
+            f"suppression is of type {type(given).__name__}; it must be a list of addresses, or a "
+            "SuppressionList (open_suppression_list in operators.suppression makes one of a path or a query)."
+        )
+    listed: Suppression | None = given
+    return listed
 
 
 def _read_test(status: int | None, verdict: str, reason: str) -> tuple[bool, str]:

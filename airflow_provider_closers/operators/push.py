@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowSkipException, BaseOperator
 
-from airflow_provider_closers.choices import check_choice
+from airflow_provider_closers.choices import check_choice, read_switch
 from airflow_provider_closers.errors import (
     ClosersConfigError,
     ClosersError,
@@ -74,7 +74,8 @@ class PushOperator(BaseOperator):
     :param longest_wait: Seconds of ``Retry-After`` that the task sits out on its worker. For a longer wait,
         up to a day, it is deferred, which takes a running triggerer.
     :param on_empty: The task's end where there are no records: ``success``, ``skip`` or ``fail``.
-    :param preview: Read, check and count everything, and send nothing.
+    :param preview: Read, check and count everything, and send nothing (templated:
+        ``"{{ params.preview }}"``).
     """
 
     template_fields: Sequence[str] = (
@@ -82,6 +83,7 @@ class PushOperator(BaseOperator):
         "rejects_path",
         "checkpoint_path",
         "suppression_list",
+        "preview",
     )
     operator_extra_links = (PushReportLink(), RejectsLink(), ClosersLink())
     ui_color = "#e6f4ef"
@@ -104,7 +106,7 @@ class PushOperator(BaseOperator):
         rejects_path: str | None = None,
         longest_wait: float = 300.0,
         on_empty: str = "success",
-        preview: bool = False,
+        preview: bool | str = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -123,7 +125,7 @@ class PushOperator(BaseOperator):
         self.rejects_path = rejects_path
         self.longest_wait = longest_wait
         self.on_empty = on_empty
-        self.preview = preview
+        self.preview: bool = preview  # type: ignore[assignment] # text from a template, until it is read
         if hasattr(self, "retry_policy"):  # Airflow 3.3 and newer
             from airflow_provider_closers.retry_policy import ClosersRetryPolicy
 
@@ -151,6 +153,7 @@ class PushOperator(BaseOperator):
 
     def _execute(self, context: Any, *, was_deferred: bool) -> dict[str, Any]:
         try:
+            self.preview = read_switch("preview", self.preview)
             return self._push(context, self._checkpoint(context, was_deferred=was_deferred))
         except ClosersError as e:
             if is_final(e) and getattr(self, "retry_policy", None) is None:
@@ -163,7 +166,6 @@ class PushOperator(BaseOperator):
         self._check_limits()
         with self._rejects_file(context) as rejects, self._stoppable():
             report = self._noted(self._send(context, rejects, checkpoint), rejects)
-        self._log_what_is_amiss(report)
         if report.error is not None:
             self._defer_for_a_long_wait(report, checkpoint, context)
         return self._conclude(report, context)
@@ -313,21 +315,9 @@ class PushOperator(BaseOperator):
 
         return open_suppression_list(self.suppression_list, create=self._deletes)
 
-    def _log_what_is_amiss(self, report: PushReport) -> None:
-        for reject in report.rejects:
-            small = reject.as_dict()
-            self.log.warning("Rejected record %s (%s): %s", small["index"], small["email"], small["reason"])
-        if report.rejected > len(report.rejects):
-            self.log.warning("... and %d more.", report.rejected - len(report.rejects))
-        if report.withheld_flags:
-            self.log.info(
-                "Status flags that were False and not sent: %d; name a flag in reset_flags to reset it.",
-                report.withheld_flags,
-            )
-
     def _conclude(self, report: PushReport, context: Any) -> dict[str, Any]:
         """Turn the report into the task's end."""
-        if end := self._failure(report) or (report.total == 0 and self._end_of_nothing(report)):
+        if end := report.failure(self.max_rejects) or (report.total == 0 and self._end_of_nothing(report)):
             self._publish(report, context)
             raise end
         told = report.as_dict()
@@ -360,18 +350,3 @@ class PushOperator(BaseOperator):
         if self.on_empty == "skip":
             return AirflowSkipException(message)
         return PushFailedError(message, report) if self.on_empty == "fail" and not self.preview else None
-
-    def _failure(self, report: PushReport) -> Exception | None:
-        if report.error is not None:
-            return report.error
-        is_share = 0 < self.max_rejects < 1 and report.to_do
-        share = report.rejected / report.to_do if is_share else report.rejected
-        if share > self.max_rejects and not self.preview:
-            first = f" The first: {report.rejects[0].reason.rstrip('.')}." if report.rejects else ""
-            where = f" All are in {report.rejects_path}." if report.rejects_path else ""
-            return PushFailedError(
-                f"{report.rejected} of {report.to_do} records were rejected, max_rejects={self.max_rejects}; "
-                f"the others were pushed.{first}{where}",
-                report,
-            )
-        return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_closers.choices import read_switch
 from airflow_provider_closers.errors import ClosersConfigError
 from airflow_provider_closers.operators.push import PushOperator
 from airflow_provider_closers.operators.unseen import UnseenProspects
@@ -129,7 +130,7 @@ class SyncProspectsOperator(UnseenProspects):
             max_removed=self.max_removed,
             max_deletes=self.max_deletes,
             if_missing=self.if_missing or "skip",
-            full_resync=_read_switch("full_resync", self.full_resync),
+            full_resync=read_switch("full_resync", self.full_resync),
             run=_name_of_run(context),
             field_map=self.field_map,
             other_attributes=self.other_attributes,
@@ -195,16 +196,6 @@ class SyncProspectsOperator(UnseenProspects):
 
     def _check_max_deletes(self) -> None:
         """Leave it to the sync, which takes fractions, too."""
-
-
-def _read_switch(parameter: str, value: Any) -> bool:
-    """Return a switch that a template may have turned into text."""
-    if isinstance(value, bool):
-        return value
-    words = {"true": True, "false": False}
-    if isinstance(value, str) and value.strip().lower() in words:
-        return words[value.strip().lower()]
-    raise ClosersConfigError(f"{parameter} is {value!r}; it must be True or False.")
 
 
 def _name_of_run(context: Any) -> str | None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from airflow_provider_closers.answer import is_transient_status
-from airflow_provider_closers.errors import ClosersError
+from airflow_provider_closers.errors import ClosersError, PushFailedError
 from airflow_provider_closers.push.history import Moment
 
 #: How many rejects the report itself keeps; all of them go to ``on_reject``.
@@ -152,6 +152,38 @@ class PushReport:
     def settled(self) -> int:
         """How many records ended in another way than unresolved."""
         return sum(self.outcomes.values()) - self.unresolved
+
+    def failure(self, max_rejects: float = 0) -> Exception | None:
+        """
+        Return what an operator's task would fail with, if it would.
+
+        :param max_rejects: How many rejects are borne: a count, or a fraction below 1.
+        """
+        if self.error is not None:
+            return self.error
+        is_share = 0 < max_rejects < 1 and self.to_do
+        share = self.rejected / self.to_do if is_share else self.rejected
+        if share <= max_rejects or self.preview:
+            return None
+        others = "nothing was pushed" if self.rejected == self.to_do else "the others were pushed"
+        first = f" The first: {self.rejects[0].reason.rstrip('.')}." if self.rejects else ""
+        where = f" All are in {self.rejects_path}." if self.rejects_path else ""
+        return PushFailedError(
+            f"{self.rejected} of {self.to_do} records were rejected, max_rejects={max_rejects}; "
+            f"{others}.{first}{where}",
+            self,
+        )
+
+    def raise_for_failure(self, max_rejects: float = 0) -> None:
+        """
+        Raise what an operator's task would fail with; for a task of one's own.
+
+        :param max_rejects: How many rejects are borne: a count, or a fraction below 1.
+        :raises ClosersError: What stopped the push before its end.
+        :raises PushFailedError: More were rejected; nothing is raised for a preview's.
+        """
+        if failure := self.failure(max_rejects):
+            raise failure
 
     def as_dict(self) -> dict[str, Any]:
         """Return the report as a small JSON object, with emails masked."""

@@ -33,6 +33,14 @@ def test_an_asset_s_name_is_one_too_or_airflow_would_let_only_one_of_them_be_an_
     assert create_asset(host="API.closershq.io") == create_asset()
 
 
+@pytest.mark.parametrize("host", ["", "http://127.0.0.1:8765", "crm.example.com/v1", "key@crm.example.com"])
+def test_an_asset_of_what_is_more_than_a_host_is_an_error_that_shows_one(host):
+    with pytest.raises(ValueError, match=r"host and port alone, such as 'api\.closershq\.io'") as raised:
+        create_asset(host=host)
+
+    assert "key" not in str(raised.value)
+
+
 @pytest.mark.parametrize(
     "uri",
     [

@@ -17,8 +17,10 @@ from airflow_provider_closers.errors import (
     InvalidProspectError,
     ProspectExistsError,
     ProspectNotFoundError,
+    PushFailedError,
 )
 from airflow_provider_closers.hooks.closers import ClosersHook
+from airflow_provider_closers.suppression import SuppressionList
 
 URL = "https://api.closershq.io/v1/crm/prospect"
 JANE = {"email": "jane@acme.io", "first_name": "Jane"}
@@ -52,6 +54,14 @@ def test_the_default_connection_is_closers_default():
 def test_a_missing_connection_is_named():
     with pytest.raises(Exception, match="no_such_connection"):
         ClosersHook("no_such_connection").create_prospect(JANE)
+
+
+@pytest.mark.parametrize("kind", ["postgres", "aws", "ssh"])
+def test_the_password_of_another_system_is_not_sent(monkeypatch, kind):
+    hook = connect(monkeypatch, conn_type=kind)
+
+    with pytest.raises(ClosersConfigError, match=f"'crm' is of the type '{kind}', .* of the type 'closers'"):
+        hook.push("create", [JANE])
 
 
 def test_nothing_is_read_before_first_use(monkeypatch):
@@ -303,6 +313,65 @@ def test_push_passes_every_argument_on(hook, sandbox):
     assert (report.rejected, report.suppressed, report.created) == (1, 1, 1)
     assert [reject.index for reject in rejected] == [0]
     assert sandbox.prospect("zoe@acme.io")["bounced"] is False
+
+
+@pytest.mark.parametrize(
+    "listed",
+    [["JANE@acme.io"], {"jane@acme.io"}, SuppressionList(["jane@acme.io"], name="list")],
+    ids=["list", "set", "suppression list"],
+)
+def test_a_suppression_list_may_be_given_as_addresses(hook, sandbox, listed):
+    report = hook.push("create", [JANE, {"email": "zoe@acme.io"}], suppression=listed)
+
+    assert (report.suppressed, report.created) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    "argument",
+    [
+        {"suppression": "file:///tmp/list-of-jane@acme.io"},
+        {"suppression": {"conn_id": "crm", "sql": "SELECT 'jane@acme.io'"}},
+        {"suppression": 7},
+        {"checkpoint": "/tmp/checkpoint.json"},
+        {"on_reject": "rejects.jsonl"},
+    ],
+    ids=str,
+)
+def test_an_argument_of_another_kind_is_named_before_anything_is_sent(hook, sandbox, argument):
+    [(name, value)] = argument.items()
+
+    with pytest.raises(ClosersConfigError, match=f"^{name} is of type {type(value).__name__}; it must be "):
+        hook.push("create", [JANE], **argument)
+
+    assert sandbox.journal() == []
+
+
+def test_a_snapshot_s_path_is_no_str(hook):
+    with pytest.raises(ClosersConfigError, match=r"snapshot_path is of type str; it must be a pathlib\.Path"):
+        hook.sync([JANE], snapshot_path="/tmp/people.snapshot")
+
+
+def test_rejects_are_in_the_log_of_a_task_of_one_s_own(hook, caplog):
+    hook.push("create", [{"email": "jane@acme"}, {"first_name": "Jane"}] + [{"email": "x"}] * 20)
+
+    said = [message for message in caplog.messages if "ejected record" in message]
+    assert len(said) == 20
+    assert said[0].startswith("Rejected record 0 (j***@acme): ")
+    assert said[1].startswith("Rejected record 1 (no email): ")
+    assert "... and 2 more." in caplog.messages
+
+
+def test_a_report_raises_what_an_operator_would(hook, sandbox):
+    report = hook.push("create", [JANE, {"email": "x"}])
+    report.raise_for_failure(max_rejects=1)
+    report.raise_for_failure(max_rejects=0.5)
+    with pytest.raises(PushFailedError, match="1 of 2 records were rejected, max_rejects=0; the others"):
+        report.raise_for_failure()
+
+    sandbox.add_fault("error", status=401)
+    stopped = hook.push("create", [{"email": "zoe@acme.io"}])
+    with pytest.raises(ClosersAuthError):
+        stopped.raise_for_failure(max_rejects=1)
 
 
 # -- Test button

@@ -174,6 +174,27 @@ def test_preview_sends_nothing_and_fails_for_nothing_it_finds(sandbox):
     assert sandbox.journal() == []
 
 
+@pytest.mark.parametrize(("said", "outcome"), [("True", "unresolved"), (" false", "created")])
+def test_a_template_may_say_whether_it_is_a_preview(sandbox, said, outcome):
+    report = run(CreateProspectOperator, [JANE], preview=said)
+
+    assert nonzero(report) == {outcome: 1}
+    assert report["preview"] is (outcome == "unresolved")
+
+
+@pytest.mark.parametrize("said", ["", "no", 0, None, "{{ params.preview }}"])
+def test_a_preview_that_is_neither_on_nor_off_is_an_error(sandbox, said):
+    with pytest.raises(ClosersConfigError, match="preview is .*; it must be True or False"):
+        run(CreateProspectOperator, [JANE], preview=said)
+
+    assert sandbox.journal() == []
+
+
+def test_where_all_are_rejected_nobody_says_that_others_were_pushed():
+    with pytest.raises(PushFailedError, match=r"2 of 2 records were rejected, .*; nothing was pushed\."):
+        run(CreateProspectOperator, [{"email": "a"}, {"email": "b"}])
+
+
 # -- prospects
 
 
@@ -598,6 +619,7 @@ def test_paths_connection_and_prospects_are_templated(operator):
         "rejects_path",
         "checkpoint_path",
         "suppression_list",
+        "preview",
     }
 
 

@@ -84,12 +84,14 @@ function nothingYet(push, instances) {
 
 function notes(report, push) {
   const said = [];
-  if (report.error) said.push(note("bad", "Stopped before its end", report.error));
+  const goesOn = UNDER_WAY.has(push.state);
+  if (report.error) said.push(goesOn ? note("warn", "Stopped for now", report.error) : note("bad", "Stopped before its end", report.error));
   if (report.preview) said.push(note("info", "A preview", "Everything was read, checked and counted; nothing was sent."));
   if (report.total === 0) said.push(note("info", "No records", "The source had nothing to push."));
   if (report.unresolved && !report.preview) {
     said.push(note("warn", `${count(report.unresolved)} unresolved`,
-      push.state === "up_for_retry" ? "The push stopped before it knew of these; the retry sees to them."
+      push.state === "deferred" ? "The API asked for a long wait. The push goes on with these by itself."
+        : goesOn ? "A try stopped before it knew of these; the next one sees to them."
         : "The push stopped before it knew what became of these records. Clear the task to push them again; that is harmless for the others."));
   }
   return said.length ? make("div", "notes", ...said) : null;
