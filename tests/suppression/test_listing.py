@@ -54,7 +54,7 @@ def read(path) -> bytes:
 def lines(path) -> list[bytes]:
     """Return the lines of a list's file, and of its parts."""
     parts = path.with_name(path.name + ".d")
-    files = [path, *(parts.iterdir() if parts.exists() else ())]
+    files = [*([path] if path.exists() else ()), *(parts.iterdir() if parts.exists() else ())]
     return [line for file in files for line in read(file).splitlines()]
 
 
