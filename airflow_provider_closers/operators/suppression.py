@@ -53,10 +53,11 @@ def _entries(query: Mapping[str, str]) -> Iterator[str]:
         raise ClosersConfigError(f"suppression_list is no such mapping; {_WHAT_A_LIST_MAY_BE}.")
     from airflow_provider_closers.operators.database import database_hook
     from airflow_provider_closers.sources.sql import QueryRows
+    from airflow_provider_closers.suppression.entry import line_of_value
 
     rows = QueryRows(database_hook(query["conn_id"]), query["sql"].rstrip().removesuffix(";"))
     values = (next(iter(row.values())) for row in rows)
-    return (str(value) for value in values if value is not None)
+    return (line_of_value(str(value)) for value in values if value is not None)
 
 
 def _secret() -> str | None:

@@ -28,6 +28,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code: int = options.pop("command")(**options)
     except (ClosersError, OSError) as e:
         return _fail(str(e))
+    except Exception as e:  # noqa: BLE001 - Python's own exit code says that somebody is not on the list
+        return _fail(f"{type(e).__name__}: {e}")
     return code
 
 

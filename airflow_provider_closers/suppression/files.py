@@ -4,7 +4,11 @@ Where a suppression list is kept: a file that many processes read and add to, on
 On this machine, and on a file system that it shares with others, lines are appended to the file, under
 a lock. Object stores don't append: there, of two processes that write a file anew, one undoes what the
 other did. So each append is an object of its own, a *part*, in the folder ``<file>.d`` beside the file.
-Parts never change, and the file isn't written again. On any storage, a list is its file and its parts.
+Parts never change, and the file is never written: between a look whether it is there and a write, somebody
+may upload theirs. On any storage, a list is its file and its parts.
+
+In a store, a list that was begun by an append has no file. An object among its parts says so: where there
+are parts and neither that object nor the file, the file, and who is in it, has been lost.
 """
 
 from __future__ import annotations
@@ -23,8 +27,11 @@ from airflow_provider_closers.storage import local_path, whole_file
 if TYPE_CHECKING:
     from _typeshed import SupportsRead
 
-#: What the file begins as where each append is a part.
-_FIRST_LINE = b"# What was added to this list is in the folder with this name and '.d' at its end.\n"
+#: Among the parts, and what it holds: there was no file when the list was begun. It is no part, nor merged.
+_BEGUN = "begun"
+_ABOUT_BEGUN = (
+    b"# This list was begun in this folder; it needs no file beside it. If there is one, both count.\n"
+)
 #: Bytes from which on a part is not merged with others, which happens in memory.
 _LARGE_PART = 16 * 1024 * 1024
 
@@ -55,17 +62,18 @@ class ListFile:
         Read every line whose append had ended before; of those appended meanwhile, maybe some.
 
         :param take: Is called with one file after the other; it may get some lines twice.
-        :param create: Whether an absent file is an empty one.
+        :param create: Whether an absent list is an empty one.
         :raises OSError: A file can't be read.
         """
-        self._parts.read(take)
+        has_parts = self._parts.read(take)
         try:
             with self._opened() as content:
                 take(str(self._path), content)
         except FileNotFoundError:
-            if not create:
+            # Looked up after the parts, before the first of which it is written.
+            self._is_absent = not self._parts.were_begun()
+            if self._is_absent and (has_parts or not create):
                 raise
-            self._is_absent = True
 
     def append(self, lines: bytes) -> None:
         """
@@ -93,8 +101,7 @@ class _StoredListFile(ListFile):
 
     def append(self, lines: bytes) -> None:
         if self._is_absent:
-            # So that the list is where it is looked for. Who else does so at the same time writes the same.
-            whole_file(self._path).write(_FIRST_LINE)
+            self._parts.begin()
             self._is_absent = False
         self._parts.add(lines)
 
@@ -173,7 +180,8 @@ class _Parts:
     def __init__(self, folder: Any) -> None:
         self._folder = folder
 
-    def read(self, take: Take) -> None:
+    def read(self, take: Take) -> bool:
+        """Read all of them; tell whether there are any."""
         read, vanished = set[str](), set[str]()
         is_complete = False
         while not is_complete:
@@ -191,6 +199,14 @@ class _Parts:
                     # Merged meanwhile, so what was in it is in a part that was not there before.
                     vanished.add(name)
                     is_complete = False
+        return bool(read)
+
+    def begin(self) -> None:
+        """Note that the list has no file. Who else does so at the same time writes the same."""
+        whole_file(self._folder / _BEGUN).write(_ABOUT_BEGUN)
+
+    def were_begun(self) -> bool:
+        return _BEGUN in _names_in(self._folder)
 
     def add(self, lines: bytes) -> None:
         name = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(8)}.txt"
@@ -224,15 +240,14 @@ class _Parts:
                 whole_file(self._folder / name).remove()
 
     def _names(self) -> list[str]:
-        try:
-            names = _names_in(self._folder)
-        except FileNotFoundError:
-            return []
-        return sorted(name for name in names if name.endswith(".txt"))
+        return sorted(name for name in _names_in(self._folder) if name.endswith(".txt"))
 
 
 def _names_in(folder: Any) -> list[str]:
-    if isinstance(folder, Path) and local_path(folder):
-        return [child.name for child in folder.iterdir()]
-    folder.fs.invalidate_cache(folder.path)  # What others added is not in it.
-    return [info["name"].rpartition("/")[2] for info in folder.fs.ls(folder.path, detail=True)]
+    try:
+        if isinstance(folder, Path) and local_path(folder):
+            return [child.name for child in folder.iterdir()]
+        folder.fs.invalidate_cache(folder.path)  # What others added is not in it.
+        return [info["name"].rpartition("/")[2] for info in folder.fs.ls(folder.path, detail=True)]
+    except FileNotFoundError:
+        return []

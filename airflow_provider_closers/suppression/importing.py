@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from airflow_provider_closers.errors import ClosersConfigError
 from airflow_provider_closers.push.source import Unreadable
 from airflow_provider_closers.sources.files import FileRecords, format_by_name
-from airflow_provider_closers.suppression.entry import is_address
+from airflow_provider_closers.suppression.entry import LIKE_A_COMMENT, is_address
 from airflow_provider_closers.suppression.listing import SuppressionList
 
 #: Addresses that are appended at once.
@@ -38,7 +38,8 @@ def import_addresses(
     """
     Put the addresses in a file on a suppression list, as keyed hashes; who is on it is not added again.
 
-    A record without an address doesn't hold up the others, and an empty field is none.
+    A record without an address doesn't hold up the others, and an empty field is none. The list is there
+    afterwards, even if it was absent and the file is empty.
 
     :param source: Files of CSV, JSON Lines or Parquet, as their names say, or else of one address a
         line; see :class:`~airflow_provider_closers.sources.files.FileRecords`.
@@ -58,6 +59,7 @@ def import_addresses(
     while batch := list(islice(addresses, _BATCH)):
         listed.add(batch)
         count += len(batch)
+    listed.begin()
     return Imported(count, listed.count() - before, faults)
 
 
@@ -78,12 +80,17 @@ def _values_in(source: Path, column: str) -> Iterator[Any]:
         # One address a line is CSV of one column, without a header and without quotes.
         options = {"fieldnames": [column], "quoting": csv.QUOTE_NONE}
         records = FileRecords(source, file_format="csv", csv_options=options)
-        for record in records:
-            value = record if isinstance(record, Unreadable) else record[column]
-            yield None if isinstance(value, str) and value.startswith("#") else value
+        for number, record in enumerate(records, 1):
+            yield record if isinstance(record, Unreadable) else _value_of_line(number, record[column])
         return
     for record in FileRecords(source):
         yield _value_of(record, column)
+
+
+def _value_of_line(number: int, line: str | None) -> Any:
+    if line is None or not (entry := line.strip()).startswith("#"):
+        return line
+    return Unreadable(line, f"record {number}: {LIKE_A_COMMENT}") if is_address(entry) else None
 
 
 def _value_of(record: Any, column: str) -> Any:
@@ -94,6 +101,10 @@ def _value_of(record: Any, column: str) -> Any:
     for name in record:
         if str(name).casefold() == column.casefold():
             return record[name]
-    raise ClosersConfigError(
-        f"There is no column {column!r}; there are {', '.join(map(repr, record))}. Nothing more was imported."
-    )
+    raise ClosersConfigError(f"There is no column {column!r}; {_names(record)}. Nothing more was imported.")
+
+
+def _names(record: Mapping[Any, Any]) -> str:
+    if any("@" in str(name) for name in record):  # They are somebody's.
+        return "where the columns' names should be there is an address"
+    return f"there are {', '.join(map(repr, record))}"

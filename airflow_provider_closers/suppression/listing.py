@@ -102,18 +102,36 @@ class SuppressionList:
 
         :raises ClosersConfigError: The list can't grow, or there is no key.
         """
+        self._check_growth()
+        new = sorted({keyed_hash for email in emails if (keyed_hash := self._hash_unless_listed(email))})
+        if new:
+            self._write(new)
+            self._take_hashes(b"".join(new))
+
+    def begin(self) -> None:
+        """
+        Mark a list that holds nobody with its key, so that an absent one is there from now on.
+
+        :raises ClosersConfigError: The list can't grow, or there is no key.
+        """
+        self._check_growth()
+        if not self._is_marked and not self.count():
+            self._write(())
+
+    def _check_growth(self) -> None:
         if self._append is None:
             raise ClosersConfigError(f"The suppression list {self._name} can only be read; give a file.")
         if self._key is None:
             raise ClosersConfigError(
                 f"Adding to the suppression list {self._name} takes a key for the hashes; it is missing."
             )
-        new = sorted({keyed_hash for email in emails if (keyed_hash := self._hash_unless_listed(email))})
-        if new:
-            mark = "" if self._is_marked else f"{key_mark_of(self._key)}\n"
-            self._append((mark + "".join(map(line_of, new))).encode())
-            self._is_marked = True
-            self._take_hashes(b"".join(new))
+
+    def _write(self, hashes: Iterable[bytes]) -> None:
+        assert self._key is not None  # noqa: S101 - see _check_growth
+        assert self._append is not None  # noqa: S101
+        mark = "" if self._is_marked else f"{key_mark_of(self._key)}\n"
+        self._append((mark + "".join(map(line_of, hashes))).encode())
+        self._is_marked = True
 
     def _hash_unless_listed(self, email: str) -> bytes | None:
         keyed_hash = self._hash(email)
@@ -136,7 +154,7 @@ class SuppressionList:
             entries = entries_in(lines)
         except EntryError as e:
             raise ClosersConfigError(
-                f"The suppression list {name} is malformed in line {done + e.number}: {_FAULTS[e.is_cut]} "
+                f"The suppression list {name} is malformed in line {done + e.number}: {e.reason} "
                 "Nothing was sent."
             ) from None
         if entries.digests:
@@ -165,12 +183,3 @@ class SuppressionList:
             raise ClosersConfigError(
                 f"The suppression list {self._name} holds keyed hashes; their key is missing."
             )
-
-
-_FAULTS = {
-    False: "it is neither an address nor 'hmac-sha256:' with 64 hex digits.",
-    True: (
-        "it is the beginning of an entry. Either the file is an incomplete copy: copy it again. Or what "
-        "added the entry was killed, and had not erased anybody yet: remove this line."
-    ),
-}

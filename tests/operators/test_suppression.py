@@ -95,8 +95,19 @@ def test_a_query_s_first_column_may_hold_addresses_and_keyed_hashes(
     assert "jim@acme.io" not in listed
 
 
-def test_a_malformed_row_is_named_by_its_number(tmp_path, monkeypatch):
-    query = query_of(tmp_path, monkeypatch, "joe@acme.io", "nobody")
+def test_in_a_row_a_number_sign_begins_no_comment(path, tmp_path, key_in_variable, monkeypatch):
+    open_suppression_list(path, create=True).add(["jane@acme.io"])
+    key_mark, _ = (tmp_path / "list.txt").read_text().splitlines()
+
+    listed = open_suppression_list(query_of(tmp_path, monkeypatch, key_mark, " #x@acme.io", ""))
+
+    assert "#x@acme.io" in listed
+    assert listed.count() == 1
+
+
+@pytest.mark.parametrize("entry", ["nobody", "# nobody"])
+def test_a_malformed_row_is_named_by_its_number(tmp_path, monkeypatch, entry):
+    query = query_of(tmp_path, monkeypatch, "joe@acme.io", entry)
 
     with pytest.raises(ClosersConfigError, match=r"list of the query is malformed in line 2"):
         open_suppression_list(query)

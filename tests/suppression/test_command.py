@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+from airflow.providers.common.compat.sdk import AirflowNotFoundException
 
 from airflow_provider_closers.operators.suppression import open_suppression_list
 from airflow_provider_closers.suppression.__main__ import main
@@ -91,6 +92,45 @@ def test_a_check_of_what_is_no_address_is_a_failure(path, capsys, monkeypatch, g
 def test_a_list_that_can_t_be_read_is_a_failure(tmp_path, capsys, command):
     assert main([*command, str(tmp_path / "none.txt"), *(["a@b.c"] if command == ["check"] else [])]) == 2
     assert "none.txt' can't be read (FileNotFoundError)" in capsys.readouterr().err
+
+
+class NoCredentialsError(Exception):
+    """As botocore's: neither ours nor an OSError."""
+
+
+@pytest.mark.parametrize("command", ["check", "count", "merge", "import"])
+@pytest.mark.parametrize("error", [NoCredentialsError, AirflowNotFoundException])
+def test_whatever_goes_wrong_is_a_failure_and_not_an_answer(
+    path, tmp_path, capsys, monkeypatch, command, error
+):
+    def fail(*_, **__):
+        raise error("Unable to locate credentials")
+
+    monkeypatch.setattr("airflow_provider_closers.operators.suppression.open_suppression_list", fail)
+    arguments = {"check": [path, "jane@acme.io"], "import": [str(tmp_path / "out.txt"), path]}
+
+    assert main([command, *arguments.get(command, [path])]) == 2
+
+    assert capsys.readouterr().err == f"{error.__name__}: Unable to locate credentials\n"
+
+
+def test_neither_an_address_nor_the_key_is_ever_said(path, tmp_path, capsys, caplog):
+    (tmp_path / "out.txt").write_text("Joe <joe@acme.io>\n#joe@acme.io\njoe@acme.io,Joe\n")
+    (tmp_path / "out.csv").write_text("joe@acme.io,Joe\n")
+    (tmp_path / "bad.txt").write_text("Joe <joe@acme.io>\n")
+
+    for command in (
+        ["import", str(tmp_path / "out.txt"), path],
+        ["import", str(tmp_path / "out.csv"), path],
+        ["check", path, "jane@acme.io"],
+        ["check", path, "joe @acme.io"],
+        ["count", str(tmp_path / "bad.txt")],
+        ["merge", str(tmp_path / "bad.txt")],
+    ):
+        main(command)
+
+    said = capsys.readouterr()
+    assert not any(word in said.out + said.err + caplog.text for word in ("@acme", "not a real one"))
 
 
 def test_entries_are_counted(path, capsys):

@@ -103,7 +103,7 @@ def test_merging_parts_takes_nothing_from_readers_nor_from_who_appends(processes
     listed = read_list(folder, "store")
     assert all(address in listed for number in range(60) for address in batch("a", number))
     list_file(list_path(folder, "store")).merge_parts()
-    assert len(list((tmp_path / "list.txt.d").iterdir())) == 1
+    assert len(list((tmp_path / "list.txt.d").glob("*.txt"))) == 1
     assert read_list(folder, "store").count() == listed.count()
 
 
@@ -242,25 +242,47 @@ def test_a_list_that_was_copied_from_a_store_is_whole(tmp_path):
     assert "jane@acme.io" in listed
 
 
-def test_a_list_in_a_store_is_where_it_is_looked_for(bucket):
+def upload(path: Any, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+
+
+def test_a_list_that_is_begun_in_a_store_needs_no_file(bucket):
     path = ObjectStoragePath(f"{bucket}/new/list.txt")
 
     append(path, "jane@acme.io")
     append(path, "joe@acme.io")
 
+    assert not path.exists()
+    listed = SuppressionList.from_file(path, secret=SECRET)
+    assert "jane@acme.io" in listed
+    assert "joe@acme.io" in listed
+    list_file(path).merge_parts()
+    assert SuppressionList.from_file(path, secret=SECRET).count() == 2
+
+
+def test_an_append_leaves_a_file_as_it_is_that_somebody_uploaded_since_the_list_was_read(bucket):
+    path = ObjectStoragePath(f"{bucket}/list.txt")
+    listed = SuppressionList.from_file(path, secret=SECRET, create=True)
+    upload(path, b"jim@acme.io\njoe@acme.io\n")
+
+    listed.add(["jane@acme.io"])
+
     with path.open("rb") as file:
-        assert file.read().startswith(b"# What was added to this list")
-    assert "joe@acme.io" in SuppressionList.from_file(path, secret=SECRET)
+        assert file.read() == b"jim@acme.io\njoe@acme.io\n"
+    again = SuppressionList.from_file(path, secret=SECRET)
+    assert all(f"{name}@acme.io" in again for name in ("jim", "joe", "jane"))
 
 
-def test_parts_without_their_list_are_no_list_to_push_by(bucket):
-    path = ObjectStoragePath(f"{bucket}/new/list.txt")
+@pytest.mark.parametrize("create", [False, True], ids=["to push by", "to add to"])
+def test_parts_of_a_file_that_was_lost_are_no_list(bucket, create):
+    path = ObjectStoragePath(f"{bucket}/list.txt")
+    upload(path, b"jim@acme.io\n")
     append(path, "jane@acme.io")
     path.unlink()
 
     with pytest.raises(ClosersConfigError, match=r"list\.txt' can't be read \(FileNotFoundError\)"):
-        SuppressionList.from_file(path, secret=SECRET)
-    assert "jane@acme.io" in SuppressionList.from_file(path, secret=SECRET, create=True)
+        SuppressionList.from_file(path, secret=SECRET, create=create)
 
 
 def test_a_part_that_is_listed_and_is_not_there_is_an_error(tmp_path):
@@ -299,7 +321,7 @@ def test_what_another_process_put_into_a_store_is_found(tmp_path):
     append(path, "jane@acme.io")
     append(path, "joe@acme.io")
     SuppressionList.from_file(path, secret=SECRET)
-    _, second = (tmp_path / "list.txt.d").iterdir()
+    _, second = (tmp_path / "list.txt.d").glob("*.txt")
     second.rename(tmp_path / "list.txt.d" / "of another process.txt")
 
     listed = SuppressionList.from_file(path, secret=SECRET)
@@ -317,7 +339,7 @@ def test_large_parts_are_merged_no_further(tmp_path, monkeypatch):
     for _ in range(3):
         list_file(path).merge_parts()
 
-    sizes = [len(part.read_bytes()) for part in (tmp_path / "list.txt.d").iterdir()]
+    sizes = [len(part.read_bytes()) for part in (tmp_path / "list.txt.d").glob("*.txt")]
     assert sum(sizes) == 6 * 77 + 83  # and the first append marked the list with its key
     assert len(sizes) > 1
     assert max(sizes) < 400

@@ -23,6 +23,12 @@ def listed(tmp_path) -> SuppressionList:
     return SuppressionList.from_file(tmp_path / "list.txt", secret=SECRET, create=True)
 
 
+@pytest.fixture(params=["on a disk", "in a store"])
+def path(request, tmp_path, bucket):
+    """Where a list may be."""
+    return tmp_path / "list.txt" if request.param == "on a disk" else ObjectStoragePath(f"{bucket}/list.txt")
+
+
 def imported(source, listed, **arguments) -> tuple[Imported, list[str]]:
     faults: list[str] = []
     return import_addresses(source, listed, on_fault=faults.append, **arguments), faults
@@ -49,6 +55,59 @@ def test_a_file_s_addresses_go_onto_the_list_as_keyed_hashes(tmp_path, listed, n
     assert "jane@acme.io" in again
     assert "joe@acme.io" in again
     assert b"@" not in (tmp_path / "list.txt").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        pytest.param("out.csv", b"email\n#x@acme.io\n", id="CSV"),
+        pytest.param("out.jsonl", b'{"email": "#x@acme.io"}\n', id="JSON Lines"),
+    ],
+)
+def test_in_a_column_a_number_sign_begins_no_comment(tmp_path, listed, name, content):
+    (tmp_path / name).write_bytes(content)
+
+    counts, _ = imported(tmp_path / name, listed)
+
+    assert counts == Imported(addresses=1, added=1, faults=0)
+    assert "#x@acme.io" in listed
+
+
+def test_a_line_that_may_be_a_comment_or_an_address_is_a_fault_that_says_how_to_write_either(
+    tmp_path, listed
+):
+    (tmp_path / "out.txt").write_text("# jim@acme.io\n #x@acme.io\njoe@acme.io\n")
+
+    counts, faults = imported(tmp_path / "out.txt", listed)
+
+    assert counts == Imported(addresses=1, added=1, faults=1)
+    assert faults[0].startswith(
+        "record 2: it is an address that begins with '#'. For an entry write it as JSON"
+    )
+    assert "acme" not in faults[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"), [("out.txt", b""), ("out.csv", b"email\n"), ("out.jsonl", b"\n"), ("out.csv", b"")]
+)
+def test_an_import_of_nobody_leaves_a_list_to_push_by(path, tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+
+    counts, _ = imported(tmp_path / name, SuppressionList.from_file(path, secret=SECRET, create=True))
+
+    assert counts == Imported(addresses=0, added=0, faults=0)
+    assert SuppressionList.from_file(path, secret=SECRET).count() == 0
+
+
+def test_an_import_of_nobody_leaves_a_list_as_it_is(path, tmp_path):
+    SuppressionList.from_file(path, secret=SECRET, create=True).add(["jane@acme.io"])
+    (tmp_path / "out.txt").write_text("jane@acme.io\n")
+
+    imported(tmp_path / "out.txt", SuppressionList.from_file(path, secret=SECRET, create=True))
+
+    assert SuppressionList.from_file(path, secret=SECRET).count() == 1
+    parts = path.with_name("list.txt.d")
+    assert sum(part.name != "begun" for part in (parts.iterdir() if parts.exists() else ())) <= 1
 
 
 def test_who_is_there_twice_or_on_the_list_is_added_once(tmp_path, listed, monkeypatch):
@@ -86,6 +145,26 @@ def test_a_column_that_is_not_there_is_an_error(tmp_path, listed):
 
     with pytest.raises(ClosersConfigError, match=r"no column 'email'; there are 'mail'"):
         imported(tmp_path / "out.csv", listed)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("out.csv", "jane@acme.io,Jane\njoe@acme.io,Joe\n"),
+        ("out.jsonl", '{"jane@acme.io": "Jane", "at": 1}\n'),
+    ],
+)
+def test_addresses_where_names_of_columns_should_be_are_an_error_that_repeats_none(
+    tmp_path, listed, name, content
+):
+    (tmp_path / name).write_text(content)
+
+    with pytest.raises(
+        ClosersConfigError, match=r"is a record, and no header|names should be there is an"
+    ) as e:
+        imported(tmp_path / name, listed)
+
+    assert not any(word in str(e.value) for word in ("acme", "Jane"))
 
 
 def test_source_and_list_may_be_in_a_store(bucket):

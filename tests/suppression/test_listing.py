@@ -9,12 +9,14 @@ import unicodedata
 
 import pytest
 from airflow.providers.common.compat.sdk import ObjectStoragePath
-from hypothesis import given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from airflow_provider_closers.address import read_address
 from airflow_provider_closers.errors import ClosersConfigError
 from airflow_provider_closers.prospect import RecordRules
 from airflow_provider_closers.suppression import SuppressionList
+from airflow_provider_closers.suppression.entry import line_of_value
 
 # Airflow 2.11's paths warn when they are joined.
 pytestmark = pytest.mark.filterwarnings("ignore:in a future version of UPath:PendingDeprecationWarning")
@@ -54,7 +56,7 @@ def read(path) -> bytes:
 def lines(path) -> list[bytes]:
     """Return the lines of a list's file, and of its parts."""
     parts = path.with_name(path.name + ".d")
-    files = [path, *(parts.iterdir() if parts.exists() else ())]
+    files = [*([path] if path.exists() else ()), *(parts.iterdir() if parts.exists() else ())]
     return [line for file in files for line in read(file).splitlines()]
 
 
@@ -145,6 +147,76 @@ def test_whoever_is_listed_in_any_form_is_found_in_any_spelling_and_nobody_else(
         assert (spelling(address) in listed) == (address in on_it)
 
 
+@pytest.mark.parametrize(
+    ("keyed_hash", "also"),
+    [(hashed("joe@acme.io"), "joe@acme.io"), (hashed("jane@acme.io", "another key"), "jane@acme.io")],
+    ids=["of another address", "of another key"],
+)
+def test_of_a_line_with_an_address_and_a_keyed_hash_both_count(keyed_hash, also):
+    listed = listing(json.dumps({"email": "jane@acme.io", "hmac_sha256": keyed_hash}))
+
+    assert "jane@acme.io" in listed
+    assert also in listed
+
+
+def test_of_a_line_with_one_and_null_for_the_other_the_one_counts():
+    assert "jane@acme.io" in listing('{"email": "jane@acme.io", "hmac_sha256": null}', secret=None)
+    assert "jane@acme.io" in listing(json.dumps({"email": None, "hmac_sha256": hashed("jane@acme.io")}))
+
+
+DOMAIN_LETTERS = "aZ9-.\u00fc\u00dfu\u0308\u0939\u093f\u0928\u094d\uff41\u3002\uff0e\u24d0\u00ad\u200b"
+SENT = st.builds(
+    "{}@{}{}".format,
+    st.text("aZ9.+_'*%?#{}\u00e9e\u0301\u0939\u093f\uff41", min_size=1, max_size=4),
+    st.text(DOMAIN_LETTERS, min_size=1, max_size=6),
+    st.sampled_from([".io", ".\u092d\u093e\u0930\u0924", "\u3002jp", ".xn--p1ai", ".io\u200b"]),
+)
+
+
+def is_sent(address):
+    """Tell whether the record rules take it, and it is not meant for a domain."""
+    try:
+        read_address(address)
+    except ValueError:
+        return False
+    return bool(address.rpartition("@")[0].strip("*%?."))
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
+@given(SENT.filter(is_sent))
+@example("jane@bu\u0308cher.example")
+@example("jane@\u0939\u093f\u0928\u094d\u0926\u0940.\u092d\u093e\u0930\u0924")
+@example("jane@\uff41\uff43\uff4d\uff45\u3002io")
+@example("a*b@x.io")
+@example("#x@acme.io")
+@example("{a}@x.io")
+@example(" jane@acme.io ")
+def test_whom_the_record_rules_take_a_list_can_hold(address):
+    in_json = [json.dumps({"email": address}), json.dumps({"email": address, "at": 1}, ensure_ascii=False)]
+    in_a_query = line_of_value(address)
+    in_a_file = [] if address.strip().startswith("#") else [address]
+
+    for entry in (*in_json, in_a_query, *in_a_file):
+        listed = listing(entry, secret=None)
+        assert read_address(address) in listed
+        assert address.strip(" ") in listed
+
+
+@pytest.mark.parametrize("comment", ["# jane@acme.io", "#", "#jane", "# key of ours: x@y", "#\tjane@acme.io"])
+def test_a_comment_is_no_entry(comment):
+    assert listing(comment, "joe@acme.io").count() == 1
+
+
+@pytest.mark.parametrize("line", ["#x@acme.io", "#jane@acme.io", "##@acme.io", "#x@b\u00fccher.de"])
+def test_what_may_be_a_comment_or_an_address_is_an_error_that_says_how_to_write_either(line):
+    with pytest.raises(
+        ClosersConfigError, match=r"line 2: .* as JSON, as in \{\"email\": .*put a blank after the '#'"
+    ) as e:
+        listing("joe@acme.io", line)
+
+    assert "acme" not in str(e.value)
+
+
 def test_an_empty_list_holds_nobody():
     assert "jane@acme.io" not in listing(secret=None)
     assert "jane@acme.io" not in listing("", "   ", "# nobody", secret=None)
@@ -169,9 +241,11 @@ def test_an_empty_list_holds_nobody():
         pytest.param("jane@@acme.io", id="two signs"),
         pytest.param("@acme.io", id="a domain"),
         pytest.param("*@acme.io", id="a wildcard"),
+        pytest.param("%@acme.io", id="a wildcard of SQL"),
+        pytest.param("jane@*.acme.io", id="a wildcard in the domain"),
         pytest.param("jane@", id="no domain"),
         pytest.param("j\x00a\x00n\x00e@acme.io", id="in UTF-16"),
-        pytest.param("jane@acme.io\u200b", id="what can't be seen"),
+        pytest.param("jane\u200b@acme.io", id="what can't be seen"),
         pytest.param("hmac-sha256:abc", id="a hash cut short"),
         pytest.param(f"hmac-sha256:{'g' * 64}", id="no hex digits"),
         pytest.param(f"hmac-sha1:{'a' * 64}", id="another hash"),
@@ -181,6 +255,11 @@ def test_an_empty_list_holds_nobody():
         pytest.param('{"email": ["jane@acme.io"]}', id="JSON with a list"),
         pytest.param('{"email": "jane@acme.io"', id="JSON cut short"),
         pytest.param('{"a":' * 100_000, id="JSON without end"),
+        pytest.param('{"email": "jane@acme.io"} {"email": "joe@acme.io"}', id="JSON twice"),
+        pytest.param('{"email": "jane@acme.io\\njoe@acme.io"}', id="JSON with two lines"),
+        pytest.param('{"email": "jane@acme.io", "hmac_sha256": "abc"}', id="JSON with half a hash"),
+        pytest.param('{"email": "jane@acme.io", "hmac_sha256": 7}', id="JSON with a number for a hash"),
+        pytest.param(json.dumps({"email": "jane", "hmac_sha256": "a" * 64}), id="JSON with half an address"),
     ],
 )
 def test_a_line_that_could_never_match_is_an_error_that_names_it(entry):
