@@ -513,8 +513,11 @@ def test_a_certificate_that_nobody_vouches_for_is_refused(serve, new_client, aut
 
 
 def test_a_host_that_speaks_no_tls_is_told_from_one_that_does_not_answer(serve, new_client):
-    server = serve(saying(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n"))
+    def complain(connection: socket.socket) -> None:
+        connection.recv(4_096)
+        connection.sendall(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
 
+    server = serve(complain)
     answer = new_client(base_url=server.url.replace("http:", "https:")).send("POST", JANE)
 
     assert "write http:// before it" in answer.reason

@@ -326,8 +326,7 @@ class ClosersHook(BaseHook):
         try:
             answer = self.get_conn().send("POST", {})
         except ClosersError as e:
-            # The form tests a connection under a name of its own.
-            return False, str(e).removeprefix(f"Connection {self.closers_conn_id!r}: ").strip()
+            return False, str(e)
         return _read_test(answer.status, answer.verdict.name, answer.reason)
 
     @classmethod

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import pickle
 from typing import Any
 
@@ -351,7 +352,9 @@ def test_a_snapshot_s_path_is_no_str(hook):
         hook.sync([JANE], snapshot_path="/tmp/people.snapshot")
 
 
-def test_rejects_are_in_the_log_of_a_task_of_one_s_own(hook, caplog):
+def test_rejects_are_in_the_log_of_a_task_of_one_s_own(hook, caplog, monkeypatch):
+    monkeypatch.setattr(ClosersHook, "log", logging.getLogger("hook"))
+
     hook.push("create", [{"email": "jane@acme"}, {"first_name": "Jane"}] + [{"email": "x"}] * 20)
 
     said = [message for message in caplog.messages if "ejected record" in message]

@@ -184,7 +184,7 @@ def test_a_template_may_say_whether_it_is_a_preview(sandbox, said, outcome):
 
 @pytest.mark.parametrize("said", ["", "no", 0, None, "{{ params.preview }}"])
 def test_a_preview_that_is_neither_on_nor_off_is_an_error(sandbox, said):
-    with pytest.raises(ClosersConfigError, match="preview is .*; it must be True or False"):
+    with pytest.raises(ClosersConfigError, match=r"preview is .*; it must be True or False"):
         run(CreateProspectOperator, [JANE], preview=said)
 
     assert sandbox.journal() == []
