@@ -62,10 +62,7 @@ def closers_replies_by_hook():
         """Tell Closers who replied; who is no prospect (any more) is none of our business here."""
         replied = lead_warehouse.query("SELECT email, replied, opened_email FROM leads WHERE replied")
         report = ClosersHook().push("update", replied, if_missing="skip")
-        if report.error:
-            raise report.error
-        if report.rejected:
-            raise ValueError(f"{report.rejected} replies were refused; the first: {report.rejects[0].reason}")
+        report.raise_for_failure()
         return report.as_dict()
 
     @task

@@ -50,7 +50,10 @@ def open_suppression_list(
 def _entries(query: Mapping[str, str]) -> Iterator[str]:
     """Yield what stands in a query's first column; the rows are not all in memory."""
     if set(query) != {"conn_id", "sql"} or not all(isinstance(value, str) for value in query.values()):
-        raise ClosersConfigError(f"suppression_list is no such mapping; {_WHAT_A_LIST_MAY_BE}.")
+        keys = ", ".join(map(repr, query))
+        raise ClosersConfigError(
+            f"suppression_list is a mapping of {keys}; {_WHAT_A_LIST_MAY_BE} (both str)."
+        )
     from airflow_provider_closers.operators.database import database_hook
     from airflow_provider_closers.sources.sql import QueryRows
     from airflow_provider_closers.suppression.entry import line_of_value

@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 
 _ENTRIES_AT_ONCE = 5_000
 
+_IF_ABSENT = " If the list is new, write an empty file to begin with, or import one; if not, bring it back."
+# In Airflow; who makes a list by themselves knows where they have it from.
+_WHERE = "the password of the connection closers_suppression, or the Variable closers_suppression_secret"
+
 
 class SuppressionList:
     """
@@ -80,8 +84,10 @@ class SuppressionList:
         try:
             file.read(listed._take_file, create=create)
         except OSError as e:
+            absent = isinstance(e, FileNotFoundError)
             raise FileUnavailableError(
                 f"The suppression list {str(path)!r} can't be read ({type(e).__name__}); nothing was sent."
+                f"{_IF_ABSENT if absent else ''}"
             ) from e
         listed._check_key()
         return listed
@@ -123,7 +129,8 @@ class SuppressionList:
             raise ClosersConfigError(f"The suppression list {self._name} can only be read; give a file.")
         if self._key is None:
             raise ClosersConfigError(
-                f"Adding to the suppression list {self._name} takes a key for the hashes; it is missing."
+                f"Adding to the suppression list {self._name} takes a key for the hashes; it is missing"
+                f" ({_WHERE})."
             )
 
     def _write(self, hashes: Iterable[bytes]) -> None:
@@ -181,5 +188,5 @@ class SuppressionList:
     def _check_key(self) -> None:
         if self._holds_hashes and self._key is None:
             raise ClosersConfigError(
-                f"The suppression list {self._name} holds keyed hashes; their key is missing."
+                f"The suppression list {self._name} holds keyed hashes; their key is missing ({_WHERE})."
             )

@@ -273,7 +273,9 @@ def test_a_line_that_could_never_match_is_an_error_that_names_it(entry):
 
 @pytest.mark.parametrize("secret", [None, ""], ids=["none", "an empty one"])
 def test_keyed_hashes_take_their_key(secret):
-    with pytest.raises(ClosersConfigError, match=r"'list\.txt' holds keyed hashes; their key is missing"):
+    with pytest.raises(
+        ClosersConfigError, match=r"'list\.txt' holds keyed hashes; .* missing \(the password"
+    ):
         listing(f"hmac-sha256:{hashed('jane@acme.io')}", secret=secret)
 
 
@@ -339,7 +341,9 @@ def test_a_malformed_line_of_a_file_is_named_by_its_number_and_the_file(path):
 
 
 def test_a_missing_file_is_an_error(path):
-    with pytest.raises(ClosersConfigError, match=r"list\.txt' can't be read \(FileNotFoundError\)"):
+    with pytest.raises(
+        ClosersConfigError, match=r"list\.txt' can't be read \(FileNotFoundError\).* an empty file"
+    ):
         SuppressionList.from_file(path)
 
 
