@@ -74,6 +74,10 @@ class OutageWatch:
         """Whether nothing across the window was of use lately."""
         return self._useless_in_a_row >= self._answers_until_dark
 
+    def dark_for(self, now: float) -> float:
+        """Return for how many seconds the API has been dark; zero where it is not."""
+        return now - self._since if self.is_dark else 0.0
+
     @property
     def may_be_one_email(self) -> bool:
         """Whether the useless answers in a row all are to one email's records, and may be due to them."""

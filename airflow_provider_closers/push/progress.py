@@ -36,6 +36,8 @@ class Progress:
             parts.append(f"{report.retries:,} retries")
         if report.throttled:
             parts.append(f"{report.throttled:,} answered 429")
+        if seconds := window.dark_for:
+            parts.append(f"no useful answer for {duration(seconds)}, asking one request at a time")
         pace = f"at most {_rate(window.rate)} requests/s" if window.rate else "no limit"
         parts.append(f"pace: {pace}, {window.in_flight} in flight")
         return "; ".join(parts)

@@ -169,6 +169,12 @@ class Window:
         return self._pacer.rate
 
     @property
+    def dark_for(self) -> float:
+        """For how many seconds the API has been asked by one request at a time, as no answer was of use."""
+        with self._lock:
+            return self._outage.dark_for(time.monotonic()) if self._is_dark else 0.0
+
+    @property
     def is_stopped(self) -> bool:
         """Whether nothing more is sent."""
         return self._is_stopped

@@ -172,7 +172,7 @@ def check_log(lines: list[str]) -> None:
         throttled=2,
         seconds=31.1,
     )
-    window = SimpleNamespace(rate=80.0, in_flight=4, was_cut_short=False)
+    window = SimpleNamespace(rate=80.0, in_flight=4, was_cut_short=False, dark_for=0.0)
     progress = Progress(total=1_000)
     written = [progress.line(report, window), *table(report, window).splitlines()]
 

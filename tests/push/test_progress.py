@@ -28,7 +28,7 @@ def report(**counts: Any) -> PushReport:
 
 
 def window(**state: Any) -> SimpleNamespace:
-    return SimpleNamespace(**{"was_cut_short": False, "rate": None, "in_flight": 0, **state})
+    return SimpleNamespace(**{"was_cut_short": False, "rate": None, "in_flight": 0, "dark_for": 0.0, **state})
 
 
 # -- the line
@@ -96,6 +96,12 @@ def test_rejects_and_what_was_skipped_are_done_too(clock):
         pytest.param({"rejected": 1_234}, {}, "1,234 rejected", id="rejects"),
         pytest.param({"retries": 1_234}, {}, "1,234 retries", id="retries"),
         pytest.param({"throttled": 1_234}, {}, "1,234 answered 429", id="429s"),
+        pytest.param(
+            {},
+            {"dark_for": 40.0},
+            "no useful answer for 40.0 s, asking one request at a time",
+            id="an API that is dark",
+        ),
         pytest.param({}, {"rate": 12.34}, "pace: at most 12.3 requests/s, 0 in flight", id="a pace"),
         pytest.param({}, {"in_flight": 7}, "pace: no limit, 7 in flight", id="in flight"),
     ],

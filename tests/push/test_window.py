@@ -858,7 +858,9 @@ def test_an_outage_that_is_over_in_time_stops_nothing(pushing, no_pauses):
 def test_a_dark_api_is_asked_by_one_request_at_a_time(pushing, backoff, no_pauses):
     push = pushing(max_concurrency=3, max_attempts=100)
     push.add(*"abcdef")
+    assert push.window.dark_for == 0
     push.answer(*[DOWN] * 7)  # Five make it dark; two more were in flight then.
+    assert push.window.dark_for > 0
 
     for number in range(7, 20):
         push.client.request(number)
@@ -869,6 +871,7 @@ def test_a_dark_api_is_asked_by_one_request_at_a_time(pushing, backoff, no_pause
     push.answer(OK, at=20)
     push.client.request(23)
     assert push.window.in_flight == 3
+    assert push.window.dark_for == 0
 
 
 def test_a_dark_api_is_asked_by_those_who_have_the_most_tries_left(pushing, no_pauses):
