@@ -11,8 +11,8 @@ from typing import Any
 import pyarrow as pa
 from pyarrow.parquet import ParquetWriter
 
+from airflow_provider_closers.address import normal_form
 from airflow_provider_closers.sync.digests import digests_of
-from airflow_provider_closers.sync.snapshot import key_of
 from benchmarks.contenders import nights
 from benchmarks.contenders.job import Job
 from benchmarks.contenders.rows import rows
@@ -41,7 +41,7 @@ def write_snapshot(job: Job, path: Path) -> None:
 def source(last_night: Iterable[dict[str, Any]]) -> Iterator[pa.Table]:
     """Yield tonight's rows, after the record rules, some at a time."""
     left = (
-        (key_of(prospect.email), place, digests_of(prospect.fields), json.dumps(prospect.fields))
+        (normal_form(prospect.email), place, digests_of(prospect.fields), json.dumps(prospect.fields))
         for place, prospect in enumerate(map(nights.RULES.read, nights.tonight(last_night)))
     )
     while batch := list(islice(left, _ROWS)):

@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from airflow_provider_closers.address import normal_form
 from airflow_provider_closers.prospect import RecordRules
 from airflow_provider_closers.sync.digests import digests_of
-from airflow_provider_closers.sync.snapshot import key_of
 from benchmarks.contenders.job import Job
 from benchmarks.contenders.rows import rows
 
@@ -33,7 +33,7 @@ def changed(job: Job) -> list[dict[str, Any]]:
 def people(last_night: Iterable[dict[str, Any]]) -> Iterator[tuple[str, str, bytes]]:
     """Yield key, email and digests of each row, after the record rules."""
     for prospect in map(RULES.read, last_night):
-        yield key_of(prospect.email), prospect.email, digests_of(prospect.fields)
+        yield normal_form(prospect.email), prospect.email, digests_of(prospect.fields)
 
 
 def check(job: Job, changes: int) -> int:
