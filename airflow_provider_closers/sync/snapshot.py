@@ -364,9 +364,8 @@ class Snapshot:
         with self._journal_path.open("rb") as file:
             # Not for each line in the file: Airflow 2.11's files of an object store can't be iterated over.
             lines = iter(file.readline, b"")
-            entries = (
-                json.loads(line) for line in lines if line.endswith(b"\n")
-            )  # The last may be cut short.
+            # The last may be cut short.
+            entries = (json.loads(line) for line in lines if line.endswith(b"\n"))
             head = next(entries, {"snapshot": None})
             if head["snapshot"] == self._about("id"):
                 self._apply_all(entries, is_ours=self._run is not None and head.get("run") == self._run)
