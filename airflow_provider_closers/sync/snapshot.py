@@ -125,7 +125,10 @@ class Snapshot:
             self._is_kept = not self._journal_path.exists()
             if not self._is_kept:
                 self._replay()
-            self._has_outcomes = self._has("SELECT 1 FROM tries.outcomes")
+            [settled] = self.database.execute("SELECT count(*) FROM tries.outcomes").fetchone()
+            self._has_outcomes = settled > 0
+            if settled:
+                log.info("Resumed: earlier tries of this run settled %d people.", settled)
         except (gzip.BadGzipFile, zlib.error, EOFError, sqlite3.Error, ValueError, KeyError, TypeError) as e:
             if isinstance(e, SnapshotError):
                 raise

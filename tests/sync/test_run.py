@@ -789,7 +789,8 @@ def test_a_refused_key_stops_the_sync_and_what_was_confirmed_is_kept(sync, sandb
 
 
 @pytest.mark.parametrize("tries", [2, 3])
-def test_another_try_of_a_run_counts_what_the_earlier_ones_did(sync, sandbox, tries):
+def test_another_try_of_a_run_counts_what_the_earlier_ones_did(sync, sandbox, caplog, tries):
+    caplog.set_level(logging.INFO)
     people = [{"email": f"p{i}@acme.io", "title": "CTO"} for i in range(160)]
     then = [person | {"title": "CEO"} for person in people[20:70]] + people[70:]
     then += [{"email": f"n{i}@acme.io"} for i in range(40)]
@@ -805,6 +806,7 @@ def test_another_try_of_a_run_counts_what_the_earlier_ones_did(sync, sandbox, tr
 
     assert nonzero(report) == {"created": 40, "updated": 50, "deleted": 20, "unchanged": 90}
     assert (report.read, report.removed) == (180, 20)
+    assert sum("Resumed: earlier tries of this run settled" in line for line in caplog.messages) == tries - 1
     assert nonzero(sync(then, run="tuesday")) == {"unchanged": 180}
     assert sandbox.count() == 180
 
