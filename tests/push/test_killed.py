@@ -3,27 +3,17 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import random
-import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
-from killable import WINDOW, push_in_a_process, records
+from killable import WINDOW, kill_at_a_random_moment, push_in_a_process, records
 
 from airflow_provider_closers.sandbox.server import SandboxServer
 
 TRIALS = 25
-
-
-@pytest.fixture(scope="module")
-def processes() -> Any:
-    """Processes that start in milliseconds: forked from one that has everything imported."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["killable", "airflow_provider_closers.connections", "email_validator"])
-    return context
 
 
 def kill_until_done(
@@ -36,11 +26,7 @@ def kill_until_done(
         sent_before = sandbox.stats()["requests"]["total"]
         child.start()
         if kills < 4:
-            further = dice.randrange(90)
-            while child.is_alive() and sandbox.stats()["requests"]["total"] < sent_before + further:
-                time.sleep(0.0005)
-            time.sleep(dice.random() * 0.004)
-            child.kill()
+            kill_at_a_random_moment(child, sandbox, sent_before, dice)
         child.join(30)
         assert child.exitcode in (0, -9)
         kills += child.exitcode == -9

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import random
+import time
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_closers.client import ClosersClient
 from airflow_provider_closers.prospect import RecordRules
@@ -19,6 +21,9 @@ from airflow_provider_closers.storage import whole_file
 from airflow_provider_closers.sync.limits import Removal
 from airflow_provider_closers.sync.run import Sync
 from airflow_provider_closers.sync.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    from airflow_provider_closers.sandbox.server import SandboxServer
 
 CONCURRENCY = 4
 #: Records under way at once, at most, with this concurrency: see Window.capacity.
@@ -87,3 +92,14 @@ def sync_in_a_process(url: str, night: int, folder: str) -> None:
             removal=Removal(on_removed="delete"),
         ).run(people_of_night(night))
     whole_file(Path(folder, f"report-{night}.json")).write(json.dumps(report.as_dict()).encode())
+
+
+def kill_at_a_random_moment(
+    child: Any, sandbox: SandboxServer, sent_before: int, dice: random.Random
+) -> None:
+    """Kill a process some requests, and some milliseconds, after so many had been sent in all."""
+    further = dice.randrange(90)
+    while child.is_alive() and sandbox.stats()["requests"]["total"] < sent_before + further:
+        time.sleep(0.0005)
+    time.sleep(dice.random() * 0.004)
+    child.kill()

@@ -3,26 +3,16 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import random
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-from killable import people_of_night, sync_in_a_process
+from killable import kill_at_a_random_moment, people_of_night, sync_in_a_process
 
 from airflow_provider_closers.sandbox.server import SandboxServer
 
 NIGHTS = 4
-
-
-@pytest.fixture(scope="module")
-def processes() -> Any:
-    """Processes that start in milliseconds: forked from one that has everything imported."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["killable", "airflow_provider_closers.connections", "email_validator"])
-    return context
 
 
 def start(processes: Any, sandbox: SandboxServer, night: int, folder: Path) -> Any:
@@ -31,13 +21,11 @@ def start(processes: Any, sandbox: SandboxServer, night: int, folder: Path) -> A
     return child
 
 
-def kill_at_a_random_moment(child: Any, sandbox: SandboxServer, dice: random.Random) -> None:
-    before = sandbox.stats()["requests"]["total"]
-    further = dice.randrange(90)
-    while child.is_alive() and sandbox.stats()["requests"]["total"] < before + further:
-        time.sleep(0.0005)
-    time.sleep(dice.random() * 0.004)
-    child.kill()
+def start_and_kill(
+    processes: Any, sandbox: SandboxServer, night: int, folder: Path, dice: random.Random
+) -> None:
+    child = start(processes, sandbox, night, folder)
+    kill_at_a_random_moment(child, sandbox, sandbox.stats()["requests"]["total"], dice)
     child.join(30)
     assert child.exitcode in (0, -9)
 
@@ -47,7 +35,7 @@ def test_the_crm_follows_although_each_night_is_killed(processes, sandbox, tmp_p
     dice = random.Random(trial)
     for night in range(NIGHTS):
         for _ in range(dice.randrange(3)):
-            kill_at_a_random_moment(start(processes, sandbox, night, tmp_path), sandbox, dice)
+            start_and_kill(processes, sandbox, night, tmp_path, dice)
 
     last = start(processes, sandbox, NIGHTS - 1, tmp_path)
     last.join(30)
